@@ -1,0 +1,152 @@
+"""The two published networks: the coarse one alone, and with the refiner behind it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bgm.networks._torchvision import ASPP
+from bgm.networks.decoder import Decoder
+from bgm.networks.encoders import create_encoder
+from bgm.networks.refiner import BLOCK, Refiner
+
+_ASPP_RATES = [3, 6, 9]
+_ASPP_CHANNELS = 256
+_OUTPUT_CHANNELS = 1 + 3 + 1 + 32  # alpha, foreground residual, error, hidden features
+
+
+class BaseOutput(NamedTuple):
+    """What `MattingBase` returns, at the size of its input.
+
+    Attributes:
+        pha: Alpha, (B, 1, H, W) in [0, 1].
+        fgr: Foreground, (B, 3, H, W) in [0, 1].
+        err: Predicted error of alpha, (B, 1, H, W) in [0, 1].
+        hid: Hidden features for a refiner, (B, 32, H, W), not negative.
+    """
+
+    pha: Tensor
+    fgr: Tensor
+    err: Tensor
+    hid: Tensor
+
+
+class RefineOutput(NamedTuple):
+    """What `MattingRefine` returns.
+
+    Attributes:
+        pha: Alpha, (B, 1, H, W) in [0, 1].
+        fgr: Foreground, (B, 3, H, W) in [0, 1].
+        pha_sm: Alpha of the coarse pass, (B, 1, h, w) in [0, 1].
+        fgr_sm: Foreground of the coarse pass, (B, 3, h, w) in [0, 1].
+        err_sm: Error predicted by the coarse pass, (B, 1, h, w) in [0, 1].
+        ref_sm: Refined blocks, (B, 1, H/4, W/4), 1 where refined, else 0.
+    """
+
+    pha: Tensor
+    fgr: Tensor
+    pha_sm: Tensor
+    fgr_sm: Tensor
+    err_sm: Tensor
+    ref_sm: Tensor
+
+
+class _CoarseNetwork(nn.Module):
+    """Encoder, ASPP and decoder, which both networks share."""
+
+    def __init__(self, backbone: str) -> None:
+        super().__init__()
+        self.backbone = create_encoder(backbone)
+        full, half, quarter, eighth, sixteenth = self.backbone.channels
+        self.aspp = ASPP(sixteenth, _ASPP_RATES, _ASPP_CHANNELS)
+        self.decoder = Decoder(
+            widths=(_ASPP_CHANNELS, 128, 64, 48, _OUTPUT_CHANNELS),
+            skips=(eighth, quarter, half, full),
+        )
+
+    def _predict(self, photos: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return alpha, foreground residual (not clamped), error and hidden features."""
+        features = self.backbone(photos)
+        output = self.decoder(self.aspp(features.sixteenth), features)
+        pha, residual, err, hid = output.split([1, 3, 1, _OUTPUT_CHANNELS - 5], dim=1)
+        return pha.clamp(0, 1), residual, err.clamp(0, 1), hid.relu()
+
+
+class MattingBase(_CoarseNetwork):
+    """The coarse network on its own, at the resolution it is given (paper, section 3.1).
+
+    Args:
+        backbone: `mobilenetv2`, `resnet50` or `resnet101`.
+
+    Raises:
+        ValueError: There is no such backbone.
+    """
+
+    def forward(self, src: Tensor, bgr: Tensor) -> BaseOutput:
+        """Matte `src` against `bgr`, both (B, 3, H, W), RGB in [0, 1]."""
+        pha, residual, err, hid = self._predict(torch.cat([src, bgr], dim=1))
+        return BaseOutput(pha, (residual + src).clamp(0, 1), err, hid)
+
+
+class MattingRefine(_CoarseNetwork):
+    """The coarse network on downscaled photographs, then the refiner (paper, section 3).
+
+    Args:
+        backbone: `mobilenetv2`, `resnet50` or `resnet101`.
+        backbone_scale: Scale of the coarse pass, in (0, 0.5].
+        refine_mode: `sampling`, `thresholding` or `full`.
+        refine_sample_pixels: Pixels refined per image in mode `sampling`.
+        refine_threshold: Error above which mode `thresholding` refines, in [0, 1].
+        refine_kernel_size: Side of the refiner's convolutions, 3 or 1.
+
+    Raises:
+        ValueError: A setting is out of its range.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        backbone_scale: float = 0.25,
+        refine_mode: str = "sampling",
+        refine_sample_pixels: int = 80_000,
+        refine_threshold: float = 0.1,
+        refine_kernel_size: int = 3,
+    ) -> None:
+        super().__init__(backbone)
+        if not 0 < backbone_scale <= 0.5:
+            raise ValueError(f"the backbone scale is in (0, 0.5], not {backbone_scale}")
+        self.backbone_scale = backbone_scale
+        self.refiner = Refiner(
+            refine_mode, refine_sample_pixels, refine_threshold, refine_kernel_size
+        )
+
+    def forward(self, src: Tensor, bgr: Tensor) -> RefineOutput:
+        """Matte `src` against `bgr`, both (B, 3, H, W), RGB in [0, 1].
+
+        Raises:
+            ValueError: The sizes differ, or are not divisible by 4.
+        """
+        if src.shape != bgr.shape:
+            raise ValueError(f"src {tuple(src.shape)} and bgr {tuple(bgr.shape)} differ in shape")
+        height, width = src.shape[2:]
+        if height % BLOCK or width % BLOCK:
+            raise ValueError(f"{width}x{height} is not divisible by {BLOCK}; pad the images first")
+
+        photos = torch.cat([src, bgr], dim=1)
+        coarse_size = [max(1, int(side * self.backbone_scale)) for side in (height, width)]
+        photos_sm = F.interpolate(photos, coarse_size, mode="bilinear", align_corners=False)
+        pha_sm, residual_sm, err_sm, hid = self._predict(photos_sm)
+
+        coarse = torch.cat([pha_sm, residual_sm], dim=1)
+        refined, ref_sm = self.refiner(photos, coarse, err_sm, hid)
+        return RefineOutput(
+            pha=refined[:, :1].clamp(0, 1),
+            fgr=(refined[:, 1:] + src).clamp(0, 1),
+            pha_sm=pha_sm,
+            fgr_sm=(residual_sm + photos_sm[:, :3]).clamp(0, 1),
+            err_sm=err_sm,
+            ref_sm=ref_sm,
+        )
