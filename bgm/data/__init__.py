@@ -1,0 +1,21 @@
+"""From directories to decoded, aligned pairs of tensors."""
+
+from bgm.data.align import align_background
+from bgm.data.datasets import ImagesDataset, Sample, ZipDataset, to_unit_float
+from bgm.data.decode import read_image
+from bgm.data.pairs import Pair, Pairing, find_pairs, list_images
+from bgm.data.prefetch import prefetch
+
+__all__ = [
+    "ImagesDataset",
+    "Pair",
+    "Pairing",
+    "Sample",
+    "ZipDataset",
+    "align_background",
+    "find_pairs",
+    "list_images",
+    "prefetch",
+    "read_image",
+    "to_unit_float",
+]

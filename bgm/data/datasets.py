@@ -1,0 +1,150 @@
+"""Torch datasets of photographs, and of photographs with their backgrounds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from bgm.data.align import align_background
+from bgm.data.decode import Pixels, read_image
+from bgm.data.pairs import Pair, list_images
+from bgm.errors import DataError
+from bgm.records import Alignment
+from bgm.timing import Timer
+
+
+def to_unit_float(image: Tensor) -> Tensor:
+    """Convert an image to float32 in [0, 1]; uint8 is divided by 255, floats are kept."""
+    return image.float().div_(255) if image.dtype == torch.uint8 else image
+
+
+class ImagesDataset(Dataset[Tensor]):
+    """Images as tensors: RGB, upright, sRGB.
+
+    Args:
+        images: A directory, searched with its sub-folders, or the paths themselves.
+        transform: What to make of each (3, H, W) image, uint8 or (from files with more than 8
+            bits a channel) float32 in [0, 1]. By default float32 in [0, 1]; None leaves it alone.
+
+    Raises:
+        DataError: The directory holds two images of one name; or, when an image is asked for, it
+            cannot be read.
+    """
+
+    def __init__(
+        self,
+        images: Path | str | Sequence[Path],
+        transform: Callable[[Tensor], Tensor] | None = to_unit_float,
+    ) -> None:
+        if isinstance(images, (str, Path)):
+            images = list(list_images(Path(images)).values())
+        self.paths = list(images)
+        self.transform = transform
+        # One plate for a whole shoot is decoded once, not once for each photograph.
+        is_one_image = len(self.paths) > 1 and len(set(self.paths)) == 1
+        self._read = lru_cache(maxsize=1)(read_image) if is_one_image else read_image
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        # A read-only array would make torch warn; nothing here writes into the pixels.
+        image = _as_tensor(self._read(self.paths[index]))
+        return image if self.transform is None else self.transform(image)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A decoded pair.
+
+    Attributes:
+        pair: Where it came from.
+        src: Source, (3, H, W), uint8 or float32 in [0, 1].
+        bgr: Background of the same size, aligned if that was asked for.
+        alignment: What the alignment did, or None.
+        load_ms: Time to decode both, in milliseconds.
+        align_ms: Time to align, in milliseconds, or None.
+        started: When decoding began, on the clock of `time.perf_counter`.
+    """
+
+    pair: Pair
+    src: Tensor
+    bgr: Tensor
+    alignment: Alignment | None
+    load_ms: float
+    align_ms: float | None
+    started: float
+
+
+class ZipDataset(Dataset[Sample]):
+    """Sources zipped with their backgrounds.
+
+    Args:
+        pairs: The pairs, as `find_pairs` returns them.
+        align: Whether to align each background to its source.
+        resize_background: Whether a background of another size is resized to its source's.
+
+    Raises:
+        DataError: When a sample is asked for and a file cannot be read or the sizes differ.
+    """
+
+    def __init__(
+        self, pairs: Sequence[Pair], *, align: bool = False, resize_background: bool = False
+    ) -> None:
+        self.pairs = list(pairs)
+        self.align = align
+        self.resize_background = resize_background
+        self._sources = ImagesDataset([pair.src for pair in self.pairs], transform=None)
+        self._backgrounds = ImagesDataset([pair.bgr for pair in self.pairs], transform=None)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        started = time.perf_counter()
+        with Timer() as loading:
+            src, bgr = self._sources[index], self._backgrounds[index]
+            bgr = self._match_size(src, bgr)
+        alignment = align_ms = None
+        if self.align:
+            with Timer() as aligning:
+                aligned, alignment = align_background(_as_pixels(src), _as_pixels(bgr))
+                bgr = _as_tensor(aligned)
+            align_ms = aligning.ms
+        return Sample(self.pairs[index], src, bgr, alignment, loading.ms, align_ms, started)
+
+    def _match_size(self, src: Tensor, bgr: Tensor) -> Tensor:
+        (height, width), (bgr_height, bgr_width) = src.shape[1:], bgr.shape[1:]
+        if (height, width) == (bgr_height, bgr_width):
+            return bgr
+        if not self.resize_background:
+            raise DataError(
+                f"the source is {width}x{height} but its background {bgr_width}x{bgr_height}; "
+                "data.resize_background=true resizes the background"
+            )
+        shrinks = height < bgr_height or width < bgr_width
+        resized = cv2.resize(
+            _as_pixels(bgr),
+            (width, height),
+            interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC,
+        )
+        return _as_tensor(resized if resized.dtype == "uint8" else resized.clip(0, 1))
+
+
+def _as_tensor(pixels: Pixels) -> Tensor:
+    """View (H, W, 3) pixels as a (3, H, W) tensor."""
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _as_pixels(image: Tensor) -> Pixels:
+    """View a (3, H, W) tensor as (H, W, 3) pixels."""
+    pixels: Pixels = image.permute(1, 2, 0).numpy()
+    return pixels

@@ -1,0 +1,135 @@
+"""Reads image files of every common kind as upright sRGB."""
+
+from __future__ import annotations
+
+import io
+import logging
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from bgm.errors import DataError
+
+log = logging.getLogger(__name__)
+
+Pixels = NDArray[np.uint8] | NDArray[np.float32]
+
+# What LittleCMS takes for images with an alpha channel or a palette.
+_OPAQUE = {"LA": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB", "1": "L"}
+
+_DEEP_GREY = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
+
+
+def read_image(path: Path) -> Pixels:
+    """Decode an image file.
+
+    EXIF orientation is applied, an embedded colour profile is converted to sRGB, an alpha
+    channel is dropped; greyscale, palette and CMYK images become RGB.
+
+    Args:
+        path: A JPEG, PNG, WebP, TIFF or BMP file, or whatever else Pillow reads.
+
+    Returns:
+        RGB, (H, W, 3): uint8, or float32 in [0, 1] where the file has more than 8 bits a channel.
+
+    Raises:
+        DataError: The file is missing, not readable or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            if _bits(image) > 8 and not _has_foreign_profile(image):
+                return _read_deep(path, image)
+            return np.asarray(_to_rgb(image))
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist (any more)") from None
+    except PermissionError:
+        raise DataError(f"{path} may not be read: permission denied") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{path} {_what_is_it(path)}") from None
+    except Exception as error:  # Pillow's decoders raise anything on damaged files
+        raise DataError(f"{path} cannot be decoded: {error}") from error
+
+
+def _what_is_it(path: Path) -> str:
+    if path.stat().st_size == 0:
+        return "is empty"
+    return "is not an image of a known kind, whatever its name says"
+
+
+def _bits(image: Image.Image) -> int:
+    """Bits per channel in the file; Pillow's mode alone does not tell for colour images."""
+    if image.mode in _DEEP_GREY:
+        return 32 if image.mode in ("I", "F") else 16
+    if image.format == "TIFF":
+        return int(max(image.tag_v2.get(258, (8,))))  # type: ignore[attr-defined]
+    raw_mode = str(image.tile[0][3]) if image.tile else ""
+    return 16 if ";16" in raw_mode else 8
+
+
+def _read_deep(path: Path, image: Image.Image) -> NDArray[np.float32]:
+    """Decode without losing depth: colour through OpenCV, greyscale through Pillow."""
+    if image.mode in _DEEP_GREY:
+        pixels = np.asarray(ImageOps.exif_transpose(image))
+        return np.repeat(_to_unit(pixels, image.mode)[:, :, None], 3, axis=2)
+    encoded = np.fromfile(path, np.uint8)
+    # Orientation is applied by OpenCV here; it is Pillow that must not be asked a second time.
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
+    decoded = cv2.imdecode(encoded, flags)
+    if decoded is None:
+        raise ValueError("it is damaged, or stored in a way that is not supported")
+    rgb = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+    return _to_unit(rgb, "float" if rgb.dtype.kind == "f" else "I;16")
+
+
+def _to_unit(pixels: NDArray[Any], mode: str) -> NDArray[np.float32]:
+    """Scale deep pixels to [0, 1]: integers by 65535; floats are in [0, 1] already."""
+    if not np.isfinite(pixels).all():
+        raise ValueError("it contains values that are not finite")
+    scale = 1.0 if pixels.dtype.kind == "f" else 65535.0
+    if mode == "I" and pixels.size and pixels.max() > 65535:
+        scale = float(np.iinfo(pixels.dtype).max)
+    return np.clip(pixels.astype(np.float32) / np.float32(scale), 0, 1)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    profile = _foreign_profile(image)
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode in _DEEP_GREY:  # with a profile, for which 8 bits must do
+        unit = _to_unit(np.asarray(upright), upright.mode)
+        upright = Image.fromarray((unit * 255).round().astype(np.uint8))
+    if profile is not None:
+        opaque = _OPAQUE.get(upright.mode)
+        try:
+            converted = ImageCms.profileToProfile(
+                upright.convert(opaque) if opaque else upright,
+                profile,
+                ImageCms.createProfile("sRGB"),
+                outputMode="RGB",
+            )
+            if converted is not None:
+                return converted
+        except ImageCms.PyCMSError as error:
+            log.warning("colour profile ignored: it does not fit the image (%s)", error)
+    return upright.convert("RGB")
+
+
+def _has_foreign_profile(image: Image.Image) -> bool:
+    return _foreign_profile(image) is not None
+
+
+def _foreign_profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
+    """The embedded profile, unless there is none or it is sRGB, where converting only rounds."""
+    embedded = image.info.get("icc_profile")
+    if not embedded:
+        return None
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(embedded))
+        description = ImageCms.getProfileDescription(profile)
+    except (ImageCms.PyCMSError, OSError) as error:
+        log.warning("colour profile ignored: it cannot be read (%s)", error)
+        return None
+    return None if "srgb" in description.lower() else profile

@@ -1,0 +1,148 @@
+"""Finds the photographs and the background plate that belongs to each."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bgm.errors import DataError
+
+log = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""Extensions, in lower case, of the files that are taken for images."""
+
+_LISTED = 10
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A source and its background.
+
+    Attributes:
+        name: Path relative to the sources, without extension, with forward slashes.
+        src: The source photograph.
+        bgr: The background plate.
+    """
+
+    name: str
+    src: Path
+    bgr: Path
+
+
+@dataclass
+class Pairing:
+    """The pairs found, and what was left over.
+
+    Attributes:
+        pairs: In the order of their names.
+        leftovers: Why a file has no part in any pair, by its relative name.
+    """
+
+    pairs: list[Pair] = field(default_factory=list)
+    leftovers: dict[str, str] = field(default_factory=dict)
+
+
+def find_pairs(
+    src: Path, bgr: Path, *, skip_unmatched: bool = False, exclude: Path | None = None
+) -> Pairing:
+    """Match sources and backgrounds by their relative path without extension.
+
+    Args:
+        src: Directory of sources, searched with its sub-folders, or one source.
+        bgr: Directory of backgrounds, or ONE image, used for every source.
+        skip_unmatched: Whether to go on without the files that cannot be matched.
+        exclude: Directory whose files are never taken, such as the run's own output.
+
+    Raises:
+        DataError: There is no source, or a file cannot be matched and may not be skipped.
+    """
+    sources = _collect(src, exclude)
+    if not sources:
+        kinds = " ".join(sorted(IMAGE_SUFFIXES))
+        raise DataError(f"no images in {src} (looked for {kinds}, in any letter case)")
+    pairing = Pairing()
+    _drop_ambiguous(sources, "source", pairing.leftovers)
+    if bgr.is_dir():
+        backgrounds = _collect(bgr, exclude)
+        _drop_ambiguous(backgrounds, "background", pairing.leftovers)
+        if src.is_dir():
+            for name in backgrounds.keys() - sources.keys() - pairing.leftovers.keys():
+                pairing.leftovers[name] = f"background without a source: {backgrounds[name][0]}"
+    else:
+        backgrounds = dict.fromkeys(sources, [bgr])
+
+    for name in sorted(sources.keys() - pairing.leftovers.keys()):
+        if name in backgrounds:
+            pairing.pairs.append(Pair(name, sources[name][0], backgrounds[name][0]))
+        else:
+            pairing.leftovers[name] = f"source without a background: {sources[name][0]}"
+    pairing.leftovers = dict(sorted(pairing.leftovers.items()))
+    if pairing.leftovers and not skip_unmatched:
+        count = len(pairing.leftovers)
+        heading = f"{count} unmatched file{'s'[: count > 1]} (data.unmatched=skip leaves them out)"
+        raise DataError(_describe(pairing.leftovers, heading))
+    return pairing
+
+
+def list_images(root: Path) -> dict[str, Path]:
+    """Every image under `root`, with its sub-folders, by name.
+
+    Raises:
+        DataError: Two images have the same name.
+    """
+    found = _collect(root, None)
+    ambiguous: dict[str, str] = {}
+    _drop_ambiguous(found, "image", ambiguous)
+    if ambiguous:
+        raise DataError(_describe(ambiguous, "two images of one name"))
+    return {name: paths[0] for name, paths in sorted(found.items())}
+
+
+def _collect(root: Path, exclude: Path | None) -> dict[str, list[Path]]:
+    """Every image under `root` by name; a file stands for itself whatever its extension."""
+    if not root.is_dir():
+        return {root.stem: [root]}
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in _walk(root, exclude):
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        if path.name.startswith("._"):
+            log.info("%s holds macOS metadata, not an image: left out", path)
+            continue
+        found[path.relative_to(root).with_suffix("").as_posix()].append(path)
+    return dict(found)
+
+
+def _walk(root: Path, exclude: Path | None) -> Iterator[Path]:
+    """Every file under `root`, through symbolic links but never in a circle."""
+    excluded = exclude.resolve() if exclude else None
+    seen = set()
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        real = Path(folder).resolve()
+        if real in seen or real == excluded:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders.sort()
+        yield from (Path(folder, name) for name in sorted(files))
+
+
+def _drop_ambiguous(
+    found: dict[str, list[Path]], kind: str, leftovers: dict[str, str]
+) -> None:
+    for name, paths in found.items():
+        if len(paths) > 1:
+            files = ", ".join(path.name for path in paths)
+            leftovers[name] = f"more than one {kind} of that name: {files}"
+
+
+def _describe(leftovers: dict[str, str], heading: str) -> str:
+    lines = [f"  {name}: {why}" for name, why in list(leftovers.items())[:_LISTED]]
+    if len(leftovers) > _LISTED:
+        lines.append(f"  ... and {len(leftovers) - _LISTED} more")
+    return "\n".join([f"{heading}:", *lines])

@@ -1,0 +1,160 @@
+"""What is written down about each image and each run: plain data that trackers pass on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What became of the attempt to align a background to its source.
+
+    Attributes:
+        applied: Whether the background was warped.
+        reason: Why it was, or why it was not.
+        matches: Feature matches found.
+        inliers: Matches that agree with the homography.
+        shift_px: Mean distance by which the homography moves a pixel, or None without one.
+    """
+
+    applied: bool
+    reason: str
+    matches: int = 0
+    inliers: int = 0
+    shift_px: float | None = None
+
+
+@dataclass
+class Timings:
+    """Milliseconds that one image spent in each stage; None where it did not get there.
+
+    Attributes:
+        load_ms: Decoding source and background.
+        align_ms: Aligning the background.
+        forward_ms: The network, with the transfer to the device; the device is synchronised.
+        layers_ms: Composing the layers, rounding them, copying them to the host.
+        write_wait_ms: Inference waiting for a free place among the writers.
+        encode_ms: Encoding and storing the files.
+        total_ms: From the start of decoding to the last file stored, waiting in queues included.
+    """
+
+    load_ms: float | None = None
+    align_ms: float | None = None
+    forward_ms: float | None = None
+    layers_ms: float | None = None
+    write_wait_ms: float | None = None
+    encode_ms: float | None = None
+    total_ms: float | None = None
+
+
+@dataclass
+class ImageRecord:
+    """Everything known about one image of a run.
+
+    Attributes:
+        name: Path relative to the sources, without extension.
+        status: `written`, `failed`, `skipped` (its outputs exist) or `unmatched`.
+        error: What went wrong, if anything did.
+        width: Width in pixels, once decoded.
+        height: Height in pixels, once decoded.
+        files: Output path per layer, relative to the run's directory.
+        alignment: What the alignment did, if it was asked for.
+        refined: Share of the pixels that the refiner redid, in [0, 1]; None without a refiner.
+        timings: Milliseconds per stage.
+    """
+
+    name: str
+    status: str = "written"
+    error: str | None = None
+    width: int | None = None
+    height: int | None = None
+    files: dict[str, str] = field(default_factory=dict)
+    alignment: Alignment | None = None
+    refined: float | None = None
+    timings: Timings = field(default_factory=Timings)
+
+    def fail(self, reason: str) -> ImageRecord:
+        """Mark the image as failed for `reason`."""
+        self.status, self.error = "failed", reason
+        return self
+
+    def as_dict(self) -> dict[str, Any]:
+        """The record as nested plain values, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class StageSummary:
+    """Median and 95th percentile of one stage over the written images, in milliseconds."""
+
+    median_ms: float
+    p95_ms: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run in a few numbers.
+
+    Attributes:
+        status: `running`, `finished` or `interrupted`.
+        images: Images the run was asked for.
+        written: Images of which every file is stored.
+        failed: Images that failed.
+        skipped: Images whose outputs existed already.
+        unmatched: Files left out because they had no partner.
+        seconds: Wall-clock time of the run, without setting up the network.
+        images_per_second: Written images per second of that time.
+        stages: Figures per stage, by the names of `Timings` without their unit.
+    """
+
+    status: str
+    images: int
+    written: int = 0
+    failed: int = 0
+    skipped: int = 0
+    unmatched: int = 0
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+    stages: dict[str, StageSummary] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The summary as nested plain values, ready for JSON."""
+        return asdict(self)
+
+
+def summarize(
+    records: Iterable[ImageRecord], images: int, seconds: float, status: str = "finished"
+) -> Summary:
+    """Sum up the records of a run.
+
+    Args:
+        records: The records so far.
+        images: Images the run was asked for.
+        seconds: Wall-clock time they took.
+        status: What to say of the run.
+    """
+    records = list(records)
+    count = {s: sum(r.status == s for r in records) for s in {r.status for r in records}}
+    written = [record for record in records if record.status == "written"]
+    stages = {}
+    for stage in fields(Timings):
+        values = [getattr(record.timings, stage.name) for record in written]
+        known = [value for value in values if value is not None]
+        if known:
+            median, p95 = np.percentile(known, [50, 95]).round(3).tolist()
+            stages[stage.name.removesuffix("_ms")] = StageSummary(median, p95)
+    return Summary(
+        status=status,
+        images=images,
+        written=len(written),
+        failed=count.get("failed", 0),
+        skipped=count.get("skipped", 0),
+        unmatched=count.get("unmatched", 0),
+        seconds=round(seconds, 3),
+        images_per_second=round(len(written) / seconds, 3) if seconds else 0.0,
+        stages=stages,
+    )
