@@ -55,7 +55,7 @@ class Timer:
     ) -> None:
         if error is None:
             self._synchronize()
-        self.ms = (self._clock() - self._start) * 1000
+        self.ms = round((self._clock() - self._start) * 1000, 3)
 
     def _synchronize(self) -> None:
         if self._device is not None:

@@ -1,0 +1,1 @@
+"""The configuration files, which an installed package carries as `bgm.conf`."""

@@ -1,0 +1,1 @@
+"""Files that come with the package: checkpoints and the demo set."""

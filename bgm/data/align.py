@@ -24,6 +24,8 @@ _MIN_INLIER_SHARE = 0.15
 _RANSAC_PX = 2.0
 _TRACKED_CORNERS = 2000
 _TRACKED_RANSAC_PX = 1.0
+_CORNER_QUALITY = 0.002
+_RETURN_PX = 0.5  # how near to its start a corner must be after tracking there and back
 _STILL_PX = 0.5  # below this, resampling costs more sharpness than the alignment gains
 _MAX_SHIFT = 0.2  # of the diagonal
 _AREA_RANGE = (0.6, 1.6)
@@ -107,15 +109,14 @@ def _refine(
     """Correct what the homography leaves, by tracking corners of the warped plate in the source."""
     warped, reached = _warp(grey_bgr, homography)
     spacing = float(np.hypot(*grey_src.shape)) / 100
-    corners = cv2.goodFeaturesToTrack(
-        warped, _TRACKED_CORNERS, 0.002, spacing, mask=reached.astype(np.uint8)
+    corners: NDArray[Any] | None = cv2.goodFeaturesToTrack(
+        warped, _TRACKED_CORNERS, _CORNER_QUALITY, spacing, mask=reached.astype(np.uint8)
     )
-    if corners is None:
+    if corners is None:  # OpenCV's way of saying that there are none
         return homography
-    tracked, found, _ = cv2.calcOpticalFlowPyrLK(warped, grey_src, corners, None)  # type: ignore[call-overload]
-    back, found_back, _ = cv2.calcOpticalFlowPyrLK(grey_src, warped, tracked, None)  # type: ignore[call-overload]
-    returns = np.linalg.norm(back - corners, axis=2) < 0.5
-    good = (returns & (found == 1) & (found_back == 1)).ravel()
+    tracked, found = _track(warped, grey_src, corners)
+    back, found_back = _track(grey_src, warped, tracked)
+    good = found & found_back & (np.linalg.norm(back - corners, axis=2) < _RETURN_PX).ravel()
     if good.sum() < _MIN_INLIERS:
         return homography
     correction, mask = cv2.findHomography(
@@ -124,6 +125,15 @@ def _refine(
     if correction is None or mask is None or mask.sum() < _MIN_INLIERS:
         return homography
     return np.asarray(correction @ homography)
+
+
+def _track(
+    from_grey: NDArray[np.uint8], to_grey: NDArray[np.uint8], points: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Follow points (N, 1, 2) from one image to another; say which were found there."""
+    moved = np.empty_like(points)
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(from_grey, to_grey, points, moved)
+    return moved, found.ravel() == 1
 
 
 def _unscale(points: NDArray[np.float32], scale: float) -> NDArray[np.float32]:

@@ -16,7 +16,8 @@ from bgm.errors import DataError
 
 log = logging.getLogger(__name__)
 
-Pixels = NDArray[np.uint8] | NDArray[np.float32]
+Pixels = NDArray[Any]
+"""(H, W, 3), RGB: uint8, or float32 in [0, 1]."""
 
 # What LittleCMS takes for images with an alpha channel or a palette.
 _OPAQUE = {"LA": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB", "1": "L"}
@@ -43,7 +44,7 @@ def read_image(path: Path) -> Pixels:
         with Image.open(path) as image:
             if _bits(image) > 8 and not _has_foreign_profile(image):
                 return _read_deep(path, image)
-            return np.asarray(_to_rgb(image))
+            return np.array(_to_rgb(image))
     except FileNotFoundError:
         raise DataError(f"{path} does not exist (any more)") from None
     except PermissionError:
@@ -66,8 +67,8 @@ def _bits(image: Image.Image) -> int:
         return 32 if image.mode in ("I", "F") else 16
     if image.format == "TIFF":
         return int(max(image.tag_v2.get(258, (8,))))  # type: ignore[attr-defined]
-    raw_mode = str(image.tile[0][3]) if image.tile else ""
-    return 16 if ";16" in raw_mode else 8
+    raw_modes = [str(tile[3]) for tile in getattr(image, "tile", [])]
+    return 16 if any(";16" in mode for mode in raw_modes) else 8
 
 
 def _read_deep(path: Path, image: Image.Image) -> NDArray[np.float32]:
@@ -92,7 +93,8 @@ def _to_unit(pixels: NDArray[Any], mode: str) -> NDArray[np.float32]:
     scale = 1.0 if pixels.dtype.kind == "f" else 65535.0
     if mode == "I" and pixels.size and pixels.max() > 65535:
         scale = float(np.iinfo(pixels.dtype).max)
-    return np.clip(pixels.astype(np.float32) / np.float32(scale), 0, 1)
+    unit: NDArray[np.float32] = (pixels.astype(np.float32) / np.float32(scale)).clip(0, 1)
+    return unit
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """Extensions, in lower case, of the files that are taken for images."""
 
+_RUN_FILES = {"images.jsonl", "run.json"}
+"""What tells the output of a run: its mattes are never taken for photographs."""
+
 _LISTED = 10
 
 
@@ -47,34 +50,31 @@ class Pairing:
     leftovers: dict[str, str] = field(default_factory=dict)
 
 
-def find_pairs(
-    src: Path, bgr: Path, *, skip_unmatched: bool = False, exclude: Path | None = None
-) -> Pairing:
+def find_pairs(src: Path, bgr: Path, *, skip_unmatched: bool = False) -> Pairing:
     """Match sources and backgrounds by their relative path without extension.
 
     Args:
         src: Directory of sources, searched with its sub-folders, or one source.
         bgr: Directory of backgrounds, or ONE image, used for every source.
         skip_unmatched: Whether to go on without the files that cannot be matched.
-        exclude: Directory whose files are never taken, such as the run's own output.
 
     Raises:
         DataError: There is no source, or a file cannot be matched and may not be skipped.
     """
-    sources = _collect(src, exclude)
+    sources = _collect(src)
     if not sources:
         kinds = " ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(f"no images in {src} (looked for {kinds}, in any letter case)")
     pairing = Pairing()
     _drop_ambiguous(sources, "source", pairing.leftovers)
     if bgr.is_dir():
-        backgrounds = _collect(bgr, exclude)
+        backgrounds = _collect(bgr)
         _drop_ambiguous(backgrounds, "background", pairing.leftovers)
         if src.is_dir():
             for name in backgrounds.keys() - sources.keys() - pairing.leftovers.keys():
                 pairing.leftovers[name] = f"background without a source: {backgrounds[name][0]}"
     else:
-        backgrounds = dict.fromkeys(sources, [bgr])
+        backgrounds = {name: [bgr] for name in sources}
 
     for name in sorted(sources.keys() - pairing.leftovers.keys()):
         if name in backgrounds:
@@ -95,7 +95,7 @@ def list_images(root: Path) -> dict[str, Path]:
     Raises:
         DataError: Two images have the same name.
     """
-    found = _collect(root, None)
+    found = _collect(root)
     ambiguous: dict[str, str] = {}
     _drop_ambiguous(found, "image", ambiguous)
     if ambiguous:
@@ -103,12 +103,12 @@ def list_images(root: Path) -> dict[str, Path]:
     return {name: paths[0] for name, paths in sorted(found.items())}
 
 
-def _collect(root: Path, exclude: Path | None) -> dict[str, list[Path]]:
+def _collect(root: Path) -> dict[str, list[Path]]:
     """Every image under `root` by name; a file stands for itself whatever its extension."""
     if not root.is_dir():
         return {root.stem: [root]}
     found: dict[str, list[Path]] = defaultdict(list)
-    for path in _walk(root, exclude):
+    for path in _walk(root):
         if path.suffix.lower() not in IMAGE_SUFFIXES:
             continue
         if path.name.startswith("._"):
@@ -118,13 +118,15 @@ def _collect(root: Path, exclude: Path | None) -> dict[str, list[Path]]:
     return dict(found)
 
 
-def _walk(root: Path, exclude: Path | None) -> Iterator[Path]:
+def _walk(root: Path) -> Iterator[Path]:
     """Every file under `root`, through symbolic links but never in a circle."""
-    excluded = exclude.resolve() if exclude else None
     seen = set()
     for folder, subfolders, files in os.walk(root, followlinks=True):
         real = Path(folder).resolve()
-        if real in seen or real == excluded:
+        is_output = Path(folder) != root and set(files) >= _RUN_FILES
+        if is_output:
+            log.info("%s holds the output of a run: left out", folder)
+        if is_output or real in seen:
             subfolders.clear()
             continue
         seen.add(real)
@@ -132,9 +134,7 @@ def _walk(root: Path, exclude: Path | None) -> Iterator[Path]:
         yield from (Path(folder, name) for name in sorted(files))
 
 
-def _drop_ambiguous(
-    found: dict[str, list[Path]], kind: str, leftovers: dict[str, str]
-) -> None:
+def _drop_ambiguous(found: dict[str, list[Path]], kind: str, leftovers: dict[str, str]) -> None:
     for name, paths in found.items():
         if len(paths) > 1:
             files = ", ".join(path.name for path in paths)

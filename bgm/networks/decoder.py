@@ -31,7 +31,12 @@ class Decoder(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, deepest: Tensor, skips: Features) -> Tensor:
-        """Decode `deepest` (B, widths[0], h, w) to (B, widths[4], H, W), the encoder's input size."""
+        """Decode `deepest` (B, widths[0], h, w) to (B, widths[4], H, W), the encoder's input size.
+
+        Args:
+            deepest: What the ASPP made of the features at 1/16.
+            skips: The encoder's features.
+        """
         x = self.relu(self.bn1(self.conv1(_join(deepest, skips.eighth))))
         x = self.relu(self.bn2(self.conv2(_join(x, skips.quarter))))
         x = self.relu(self.bn3(self.conv3(_join(x, skips.half))))

@@ -1,0 +1,5 @@
+"""`python -m bgm` is the command `bgm`."""
+
+from bgm.cli import main
+
+main()

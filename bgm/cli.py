@@ -1,0 +1,121 @@
+"""The commands: Hydra applications, and the only code that knows Hydra."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bgm.config import parse_config, refuse_unknown
+from bgm.errors import BgmError
+
+EXIT_DONE, EXIT_SOME_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+Job = Callable[[DictConfig], int]
+
+
+def main() -> NoReturn:
+    """Run the command `bgm`."""
+    sys.exit(run_application(matte, "bgm"))
+
+
+def matte(raw: DictConfig) -> int:
+    """Matte a set of photographs.
+
+    Args:
+        raw: The composed configuration.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BgmError: The run cannot start.
+    """
+    from bgm import runner  # torch and the networks: not needed to say that a setting is wrong
+
+    config = parse_config(raw)
+    config.output_dir = str(Path(HydraConfig.get().runtime.output_dir).absolute())
+    output_dir = Path(config.output_dir)
+    resolved = OmegaConf.structured(config)
+    run = runner.prepare(config, output_dir)
+    _write_snapshot(resolved, output_dir / ".hydra")
+    plain: Any = OmegaConf.to_container(resolved, enum_to_str=True)
+    summary = runner.execute(run, plain)
+    if summary.status == "interrupted":
+        return EXIT_INTERRUPTED
+    return EXIT_SOME_FAILED if summary.failed else EXIT_DONE
+
+
+def run_application(job: Job, config_name: str) -> int:
+    """Run a job as a Hydra application.
+
+    Args:
+        job: Takes a composed configuration and returns an exit code.
+        config_name: Its primary configuration in `conf/`.
+
+    Returns:
+        The exit code: the highest of the jobs', or 2 if nothing could start.
+    """
+    # Hydra would print a trace for errors that have a message of their own, and exit with 1.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    codes: list[int] = []
+
+    def task(raw: DictConfig) -> None:
+        codes.append(job(raw))
+
+    decorate = hydra.main(
+        version_base="1.3", config_path=str(config_directory()), config_name=config_name
+    )
+    try:
+        decorate(task)()
+    except (BgmError, HydraException, OmegaConfBaseException) as error:
+        _print_error(_explain(error))
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return max(codes, default=EXIT_DONE)
+
+
+def config_directory() -> Path:
+    """Where the YAML files are: inside an installed package, at the top of a checkout."""
+    package = Path(__file__).parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+def _write_snapshot(resolved: DictConfig, folder: Path) -> None:
+    """Write what repeats the run: as Hydra does, but only once the run may start."""
+    folder.mkdir(exist_ok=True)
+    hydra_config = HydraConfig.get()
+    OmegaConf.save(resolved, folder / "config.yaml")
+    OmegaConf.save(OmegaConf.create({"hydra": hydra_config}), folder / "hydra.yaml")
+    OmegaConf.save(hydra_config.overrides.task, folder / "overrides.yaml")
+
+
+def _explain(error: Exception) -> str:
+    """An error in words; for a key that Hydra does not know, the keys there are."""
+    message = str(error)
+    if isinstance(error, HydraException) and "Could not override" in message:
+        key = message.split("'")[1]
+        try:
+            refuse_unknown(key)
+        except BgmError as unknown:
+            return str(unknown)
+    cause = error.__cause__
+    if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
+        message = f"{message}: {str(cause).splitlines()[0]}"
+    return message
+
+
+def _print_error(message: str) -> None:
+    sys.stderr.write(f"bgm: {message}\n")

@@ -1,0 +1,287 @@
+"""The schema of a configuration, and everything that can be said against one without files.
+
+Enumerations are named as they are written in YAML, so that a wrong value is answered with the
+legal ones.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bgm.colours import parse_colour
+from bgm.errors import ConfigError
+
+OmegaConf.register_new_resolver(
+    "bgm.demo", lambda part: str(Path(__file__).parent / "assets" / "demo" / part), replace=True
+)
+
+ModelName = Enum("ModelName", ["refine", "base"])
+BackboneName = Enum("BackboneName", ["mobilenetv2", "resnet50", "resnet101"])
+RefineMode = Enum("RefineMode", ["sampling", "thresholding", "full"])
+Precision = Enum("Precision", ["float32", "bfloat16", "float16"])
+OnExisting = Enum("OnExisting", ["error", "skip", "overwrite"])
+Unmatched = Enum("Unmatched", ["error", "skip"])
+LayerType = Enum("LayerType", ["com", "pha", "fgr", "err", "ref"])
+Format = Enum("Format", ["png", "jpg", "webp", "tiff"])
+TrackerName = Enum("TrackerName", ["files"])
+AlphaKind = Enum("AlphaKind", ["straight", "premultiplied"])
+
+
+def _require(holds: bool, key: str, value: object, legal: str) -> None:
+    if not holds:
+        raise ConfigError(f"{key}={value}: must be {legal}")
+
+
+@dataclass
+class ModelConfig:
+    """Which network, and the scale of its coarse pass."""
+
+    name: ModelName = ModelName.refine
+    backbone_scale: float = 0.25
+
+    def __post_init__(self) -> None:
+        _require(
+            0 < self.backbone_scale <= 0.5,
+            "model.backbone_scale",
+            self.backbone_scale,
+            "above 0 and at most 0.5",
+        )
+
+
+@dataclass
+class BackboneConfig:
+    """The encoder of the coarse network."""
+
+    name: BackboneName = BackboneName.mobilenetv2
+
+
+@dataclass
+class RefineConfig:
+    """How the refiner chooses its blocks."""
+
+    mode: RefineMode = RefineMode.sampling
+    sample_pixels: int = 80_000
+    threshold: float = 0.1
+    kernel_size: int = 3
+
+    def __post_init__(self) -> None:
+        _require(self.sample_pixels >= 0, "refine.sample_pixels", self.sample_pixels, "0 or more")
+        _require(0 <= self.threshold <= 1, "refine.threshold", self.threshold, "from 0 to 1")
+        _require(self.kernel_size in (1, 3), "refine.kernel_size", self.kernel_size, "1 or 3")
+
+
+@dataclass
+class DeviceConfig:
+    """Where to compute."""
+
+    name: str = "auto"
+
+
+@dataclass
+class DataConfig:
+    """Where the photographs are, and how they are prepared."""
+
+    src: str = MISSING
+    bgr: str = MISSING
+    align: bool = False
+    resize_background: bool = False
+    unmatched: Unmatched = Unmatched.error
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None:
+            _require(self.workers >= 1, "data.workers", self.workers, "1 or more, or null")
+
+
+@dataclass
+class LayerConfig:
+    """How one layer is stored."""
+
+    format: Format = Format.jpg
+    quality: int = 95
+
+
+@dataclass
+class AlphaLayerConfig(LayerConfig):
+    """How alpha is stored."""
+
+    bits: int = 8
+
+
+@dataclass
+class CompositeLayerConfig(LayerConfig):
+    """How the cut-out, or the composite on a new background, is made and stored."""
+
+    format: Format = Format.png
+    alpha: AlphaKind = AlphaKind.straight
+    background: str | None = None
+
+
+@dataclass
+class OutputsConfig:
+    """Which layers are kept, and how."""
+
+    types: list[LayerType] = field(
+        default_factory=lambda: [LayerType.com, LayerType.pha, LayerType.fgr]
+    )
+    com: CompositeLayerConfig = field(default_factory=CompositeLayerConfig)
+    pha: AlphaLayerConfig = field(default_factory=AlphaLayerConfig)
+    fgr: LayerConfig = field(default_factory=LayerConfig)
+    err: LayerConfig = field(default_factory=LayerConfig)
+    ref: LayerConfig = field(default_factory=LayerConfig)
+    png_level: int = 3
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        legal = ", ".join(layer.name for layer in LayerType)
+        _require(bool(self.types), "outputs.types", "[]", f"at least one of {legal}")
+        names = [layer.name for layer in self.types]
+        _require(len(set(names)) == len(names), "outputs.types", names, "different layers")
+        for name in LayerType.__members__:
+            quality = getattr(self, name).quality
+            _require(1 <= quality <= 100, f"outputs.{name}.quality", quality, "from 1 to 100")
+        _require(0 <= self.png_level <= 9, "outputs.png_level", self.png_level, "from 0 to 9")
+        if self.workers is not None:
+            _require(self.workers >= 1, "outputs.workers", self.workers, "1 or more, or null")
+        self._check_alpha()
+        self._check_composite()
+
+    def _check_alpha(self) -> None:
+        bits, kind = self.pha.bits, self.pha.format
+        _require(bits in (8, 16), "outputs.pha.bits", bits, "8 or 16")
+        if bits == 16 and kind not in (Format.png, Format.tiff):
+            raise ConfigError(
+                f"outputs.pha.bits=16 does not fit outputs.pha.format={kind.name}, which has 8 "
+                "bits; choose outputs.pha.format=png or tiff"
+            )
+
+    def _check_composite(self) -> None:
+        if self.com.background is not None:
+            if self.com.alpha is AlphaKind.premultiplied:
+                raise ConfigError(
+                    "outputs.com.alpha=premultiplied does not fit outputs.com.background, which "
+                    "leaves no alpha; choose one of them"
+                )
+        elif self.com.format is Format.jpg:
+            raise ConfigError(
+                "outputs.com.format=jpg has no alpha; choose png, webp or tiff, or put the subject "
+                "on a background with outputs.com.background=white"
+            )
+
+
+@dataclass
+@dataclass
+class TrackingConfig:
+    """Who is told about the run, besides its own files."""
+
+    name: TrackerName = TrackerName.files
+
+
+@dataclass
+class Config:
+    """One run of `bgm`."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    refine: RefineConfig = field(default_factory=RefineConfig)
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    outputs: OutputsConfig = field(default_factory=OutputsConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    checkpoint: str = "auto"
+    checkpoints_dir: str | None = None
+    precision: Precision = Precision.float32
+    seed: int = 0
+    on_existing: OnExisting = OnExisting.error
+    output_dir: str = MISSING
+
+    def __post_init__(self) -> None:
+        if self.model.name is ModelName.base and LayerType.ref in self.outputs.types:
+            raise ConfigError(
+                "outputs.types has ref, the map of what the refiner redid, but model=base has no "
+                "refiner; choose model=refine or leave ref out"
+            )
+
+
+def parse_config(raw: DictConfig) -> Config:
+    """Check a composed configuration against the schema.
+
+    Args:
+        raw: The configuration as Hydra composed it.
+
+    Returns:
+        The typed configuration, its paths absolute.
+
+    Raises:
+        ConfigError: A key is unknown or missing, or a value of the wrong type, out of its range
+            or at odds with another.
+    """
+    missing = sorted(OmegaConf.missing_keys(raw))
+    if missing:
+        raise ConfigError("missing; pass " + " ".join(f"{key}=..." for key in missing))
+    try:
+        plain = OmegaConf.to_container(raw, resolve=True)
+        for key in _dotted(plain):
+            refuse_unknown(key)
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+    except OmegaConfBaseException as error:
+        message = str(error.msg or error).splitlines()[0]
+        raise ConfigError(f"{error.full_key or 'configuration'}: {message}") from None
+    assert isinstance(config, Config)
+    _make_paths_absolute(config)
+    return config
+
+
+def _make_paths_absolute(config: Config) -> None:
+    """Take relative paths from the current directory, so that a snapshot works from anywhere."""
+    config.data.src = _absolute(config.data.src)
+    config.data.bgr = _absolute(config.data.bgr)
+    config.output_dir = _absolute(config.output_dir)
+    if config.checkpoint != "auto":
+        config.checkpoint = _absolute(config.checkpoint)
+    if config.checkpoints_dir is not None:
+        config.checkpoints_dir = _absolute(config.checkpoints_dir)
+    background = config.outputs.com.background
+    if background is not None and parse_colour(background) is None:
+        config.outputs.com.background = _absolute(background)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
+def refuse_unknown(key: str) -> None:
+    """Refuse a dotted key that the schema does not have.
+
+    Raises:
+        ConfigError: It names the keys there are, and the nearest one.
+    """
+    node: Any = OmegaConf.to_container(OmegaConf.structured(Config))
+    prefix = ""
+    for part in key.split("."):
+        known = list(node) if isinstance(node, dict) else []
+        if part not in known:
+            near = difflib.get_close_matches(part, known, n=1)
+            hint = f" (did you mean {prefix}{near[0]}?)" if near else ""
+            where = f" under {prefix[:-1]}" if prefix else ""
+            there_are = f"the keys{where} are {', '.join(known)}" if known else "it has no keys"
+            raise ConfigError(f"{key}: unknown key{hint}; {there_are}")
+        node = node[part]
+        prefix += f"{part}."
+
+
+def _dotted(node: Any, prefix: str = "") -> Iterator[str]:
+    """The dotted keys of every leaf."""
+    if not isinstance(node, dict) or not node:
+        yield prefix[:-1]
+        return
+    for key, child in node.items():
+        yield from _dotted(child, f"{prefix}{key}.")

@@ -1,0 +1,15 @@
+"""From mattes to files."""
+
+from bgm.outputs.encode import EXTENSIONS, PARTIAL_SUFFIX
+from bgm.outputs.layers import LayerBuilder, LayerSpec, to_image
+from bgm.outputs.writer import Writer, output_path
+
+__all__ = [
+    "EXTENSIONS",
+    "PARTIAL_SUFFIX",
+    "LayerBuilder",
+    "LayerSpec",
+    "Writer",
+    "output_path",
+    "to_image",
+]

@@ -1,0 +1,147 @@
+"""Turns a matte into the layers that are stored: whole numbers, on the host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from bgm.colours import parse_colour
+from bgm.data.decode import read_image
+from bgm.errors import BgmError
+from bgm.matte import Matte
+
+Pixels = NDArray[Any]
+"""(H, W) or (H, W, 3 or 4), uint8 or uint16, RGB(A)."""
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """How one layer is made and stored.
+
+    Attributes:
+        type: `com`, `pha`, `fgr`, `err` or `ref`.
+        format: `png`, `jpg`, `webp` or `tiff`.
+        quality: Of JPEG and WebP, 1 to 100.
+        bits: 8, or 16 for alpha in PNG or TIFF.
+        premultiplied: Whether the colours of a cut-out are multiplied by its alpha.
+        background: What a composite is put on: a colour, or the path of an image. None keeps it
+            transparent.
+    """
+
+    type: str
+    format: str
+    quality: int = 95
+    bits: int = 8
+    premultiplied: bool = False
+    background: str | None = None
+
+
+class LayerBuilder:
+    """Makes the layers that a run keeps.
+
+    Args:
+        specs: One per layer.
+
+    Raises:
+        DataError: The background image of the composite cannot be read.
+    """
+
+    def __init__(self, specs: list[LayerSpec]) -> None:
+        self.specs = specs
+        self._plate: Tensor | None = None
+        for spec in specs:
+            if spec.background is not None:
+                self._plate = _read_background(spec.background)
+        self._fitted: Tensor | None = None
+
+    def __call__(self, matte: Matte) -> dict[str, Pixels]:
+        """Make the layers of one matte, by type.
+
+        Raises:
+            BgmError: The network returned values that are not finite, so that there is no matte.
+        """
+        if not (matte.alpha.isfinite().all() and matte.foreground.isfinite().all()):
+            raise BgmError("the network returned values that are not finite (NaN or infinity)")
+        return {spec.type: self._build(spec, matte) for spec in self.specs}
+
+    def _build(self, spec: LayerSpec, matte: Matte) -> Pixels:
+        if spec.type == "com":
+            return self._composite(spec, matte)
+        layer = {
+            "pha": matte.alpha,
+            "fgr": matte.foreground,
+            "err": matte.error,
+            "ref": matte.refined,
+        }[spec.type]
+        if layer is None:
+            raise BgmError(f"this network has no {spec.type} layer")
+        return _to_host(layer, spec.bits)
+
+    def _composite(self, spec: LayerSpec, matte: Matte) -> Pixels:
+        if self._plate is not None:
+            return _to_host(matte.composite(self._fit(matte.alpha)), spec.bits)
+        cutout = matte.composite()
+        colour, alpha = cutout[:3], cutout[3:]
+        if spec.premultiplied:
+            colour = colour * alpha
+        # Where the stored alpha is 0, the stored colour is too.
+        colour = colour * (round_to(alpha, 8) > 0)
+        return _to_host(torch.cat([colour, alpha]), 8)
+
+    def _fit(self, like: Tensor) -> Tensor:
+        """The background as large as `like`; kept, because most shoots have one size."""
+        assert self._plate is not None
+        if self._plate.shape[1:] == (1, 1):
+            return self._plate
+        if self._fitted is None or self._fitted.shape[1:] != like.shape[1:]:
+            self._fitted = cover(self._plate, (like.shape[2], like.shape[1])).to(like.device)
+        return self._fitted
+
+
+def round_to(layer: Tensor, bits: int) -> Tensor:
+    """Round values in [0, 1] to whole numbers of `bits` bits (not truncated), still as floats."""
+    return (layer * (2**bits - 1)).round()
+
+
+def cover(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Scale (3, H, W) so that it covers (width, height), and cut off evenly what juts out."""
+    width, height = size
+    scale = max(width / image.shape[2], height / image.shape[1])
+    scaled = (max(width, round(image.shape[2] * scale)), max(height, round(image.shape[1] * scale)))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    resized = cv2.resize(image.permute(1, 2, 0).numpy(), scaled, interpolation=method)
+    left, top = (scaled[0] - width) // 2, (scaled[1] - height) // 2
+    window = resized[top : top + height, left : left + width].clip(0, 1)
+    fitted: Tensor = torch.from_numpy(window).permute(2, 0, 1)
+    return fitted
+
+
+def _read_background(background: str) -> Tensor:
+    colour = parse_colour(background)
+    if colour is not None:
+        return torch.tensor(colour, dtype=torch.float32).view(3, 1, 1) / 255
+    image = torch.from_numpy(read_image(Path(background)).copy()).permute(2, 0, 1)
+    return image.float() / 255 if image.dtype == torch.uint8 else image
+
+
+def _to_host(layer: Tensor, bits: int) -> Pixels:
+    whole = round_to(layer, bits).permute(1, 2, 0).contiguous().cpu().numpy()
+    pixels: Pixels = whole.astype("uint8" if bits == 8 else "uint16")
+    return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+
+
+def to_image(layer: Tensor) -> Image.Image:
+    """Make a PIL image of a tensor, rounding to 8 bits.
+
+    Args:
+        layer: (1, H, W), (3, H, W) or (4, H, W) in [0, 1], such as `Matte.alpha` or what
+            `Matte.composite` returns.
+    """
+    return Image.fromarray(_to_host(layer, 8))

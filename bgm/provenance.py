@@ -1,0 +1,82 @@
+"""What a run was made with: enough to know later why two runs differ."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bgm import __version__
+from bgm.checkpoints import CheckpointInfo
+
+_LIBRARIES = (
+    *("hydra-core", "numpy", "omegaconf", "opencv-python", "pillow"),
+    *("safetensors", "torch", "torchvision", "wandb"),
+)
+
+
+def describe(device: torch.device, checkpoint: CheckpointInfo) -> dict[str, Any]:
+    """Versions, machine and checkpoint of a run, as nested plain values."""
+    return {
+        "versions": {
+            "bgm": __version__,
+            "python": platform.python_version(),
+            **_library_versions(),
+        },
+        "git_revision": _git_revision(),
+        "machine": {
+            "platform": platform.platform(),
+            "processor": platform.processor() or platform.machine(),
+            "cpus": usable_cpus(),
+            "threads": torch.get_num_threads(),
+            "device": str(device),
+            "device_name": _device_name(device),
+        },
+        "checkpoint": asdict(checkpoint),
+    }
+
+
+def usable_cpus() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _library_versions() -> dict[str, str]:
+    versions = {}
+    for library in _LIBRARIES:
+        try:
+            versions[library] = version(library)
+        except PackageNotFoundError:  # another package may provide it, such as a headless OpenCV
+            continue
+    return versions
+
+
+def _device_name(device: torch.device) -> str | None:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+
+
+def _git_revision() -> str | None:
+    """The revision of the checkout that this code runs from, with a + if it was changed."""
+    checkout = Path(__file__).parent.parent
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"],
+            cwd=checkout,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip() or None

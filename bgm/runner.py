@@ -1,0 +1,210 @@
+"""One run: from a configuration to files and records."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+from bgm.config import Config, LayerType, ModelName, OutputsConfig, Unmatched
+from bgm.data import Pair, Sample, ZipDataset, find_pairs, prefetch
+from bgm.errors import BgmError
+from bgm.matting import Matting, load_matting
+from bgm.outputs import LayerBuilder, LayerSpec, Writer, output_path
+from bgm.preflight import check_paths, create_output_dir, split_existing
+from bgm.provenance import describe, usable_cpus
+from bgm.records import ImageRecord, Summary, summarize
+from bgm.timing import Timer
+from bgm.tracking import ConsoleTracker, FilesTracker, RunInfo, Tracker
+
+log = logging.getLogger(__name__)
+
+_MOST_WORKERS = 4
+
+
+@dataclass
+class Run:
+    """A run that nothing stands in the way of any more.
+
+    Attributes:
+        config: What was asked for.
+        output_dir: Where it writes.
+        pairs: What is to be matted.
+        settled: Records of what needs no work: skipped and unmatched images.
+        matting: The network.
+        build_layers: What is made of a matte.
+    """
+
+    config: Config
+    output_dir: Path
+    pairs: list[Pair]
+    settled: list[ImageRecord]
+    matting: Matting
+    build_layers: LayerBuilder
+
+
+def prepare(config: Config, output_dir: Path) -> Run:
+    """Check everything that can be checked, load the network, make the output directory.
+
+    Raises:
+        BgmError: Something is wrong; no image has been touched.
+    """
+    check_paths(config, output_dir)
+    pairing = find_pairs(
+        Path(config.data.src),
+        Path(config.data.bgr),
+        skip_unmatched=config.data.unmatched is Unmatched.skip,
+    )
+    specs = layer_specs(config.outputs)
+    pairs, done = split_existing(pairing.pairs, specs, output_dir, config.on_existing)
+    settled = [ImageRecord(name, "unmatched", why) for name, why in pairing.leftovers.items()]
+    settled += [_skipped(pair, specs, output_dir) for pair in done]
+    seed_everything(config.seed)
+    matting = _load(config)
+    build_layers = LayerBuilder(specs)
+    create_output_dir(output_dir)
+    return Run(config, output_dir, pairs, settled, matting, build_layers)
+
+
+def execute(run: Run, resolved: dict[str, Any]) -> Summary:
+    """Matte every pair of a run.
+
+    Args:
+        run: What `prepare` returned.
+        resolved: The configuration as nested plain values, for the records.
+
+    Returns:
+        The summary. Images that failed are counted in it, not raised.
+    """
+    images = len(run.pairs) + len(run.settled)
+    facts = describe(run.matting.device, run.matting.checkpoint)
+    trackers: list[Tracker] = [FilesTracker(), ConsoleTracker()]
+    for tracker in trackers:
+        tracker.start(RunInfo(run.output_dir, images, resolved, facts))
+
+    records: list[ImageRecord] = []
+
+    def report(record: ImageRecord) -> None:
+        records.append(record)
+        for tracker in trackers:
+            tracker.image(record)
+
+    for record in run.settled:
+        report(record)
+    started = time.perf_counter()
+    status = "finished"
+    outputs = run.config.outputs
+    writers = outputs.workers or default_workers()
+    with Writer(run.output_dir, run.build_layers.specs, writers, outputs.png_level) as writer:
+        try:
+            for item, pair in zip(_samples(run), run.pairs, strict=True):
+                record = ImageRecord(pair.name)
+                if isinstance(item, Exception):
+                    report(record.fail(_say(item)))
+                elif not _matte(run, item, record, writer):
+                    report(record)
+                for finished in writer.finished():
+                    report(finished)
+        except KeyboardInterrupt:
+            status = "interrupted"
+        for finished in writer.drain():
+            report(finished)
+    summary = summarize(records, images, time.perf_counter() - started, status)
+    for tracker in trackers:
+        tracker.finish(summary)
+    return summary
+
+
+def layer_specs(outputs: OutputsConfig) -> list[LayerSpec]:
+    """What the configuration says of each layer that is kept."""
+    return [
+        LayerSpec(
+            type=layer.name,
+            format=getattr(outputs, layer.name).format.name,
+            quality=getattr(outputs, layer.name).quality,
+            bits=outputs.pha.bits if layer is LayerType.pha else 8,
+            premultiplied=layer is LayerType.com and outputs.com.alpha.name == "premultiplied",
+            background=outputs.com.background if layer is LayerType.com else None,
+        )
+        for layer in outputs.types
+    ]
+
+
+def seed_everything(seed: int) -> None:
+    """Seed what is random: torch, and OpenCV's RANSAC."""
+    torch.manual_seed(seed)
+    cv2.setRNGSeed(seed)
+
+
+def default_workers() -> int:
+    """Threads that decode, or that write: one per processor, up to a few."""
+    return min(_MOST_WORKERS, usable_cpus())
+
+
+def _load(config: Config) -> Matting:
+    settings: dict[str, Any] = {}
+    if config.model.name is ModelName.refine:
+        settings = {
+            "backbone_scale": config.model.backbone_scale,
+            "refine_mode": config.refine.mode.name,
+            "refine_sample_pixels": config.refine.sample_pixels,
+            "refine_threshold": config.refine.threshold,
+            "refine_kernel_size": config.refine.kernel_size,
+        }
+    return load_matting(
+        config.checkpoint,
+        config.backbone.name.name,
+        config.device.name,
+        model=config.model.name.name,
+        precision=config.precision.name,
+        checkpoints_dir=config.checkpoints_dir,
+        maps=bool({LayerType.err, LayerType.ref} & set(config.outputs.types)),
+        **settings,
+    )
+
+
+def _samples(run: Run) -> Any:
+    data = run.config.data
+    dataset = ZipDataset(run.pairs, align=data.align, resize_background=data.resize_background)
+    return prefetch(dataset, data.workers or default_workers())
+
+
+def _matte(run: Run, sample: Sample, record: ImageRecord, writer: Writer) -> bool:
+    """Matte one sample and hand it to the writer; False if it failed before that."""
+    record.height, record.width = sample.src.shape[1:]
+    record.alignment = sample.alignment
+    record.timings.load_ms, record.timings.align_ms = sample.load_ms, sample.align_ms
+    try:
+        with Timer(run.matting.device) as forward:
+            matte = run.matting(sample.src, sample.bgr)
+        with Timer() as building:
+            layers = run.build_layers(matte)
+    except Exception as error:  # a bad image must not take the batch down
+        record.fail(_say(error))
+        return False
+    record.refined = matte.refined_share
+    record.timings.forward_ms, record.timings.layers_ms = forward.ms, building.ms
+    writer.submit(record, layers, sample.started)
+    return True
+
+
+def _skipped(pair: Pair, specs: Sequence[LayerSpec], output_dir: Path) -> ImageRecord:
+    files = {
+        spec.type: output_path(output_dir, spec, pair.name).relative_to(output_dir).as_posix()
+        for spec in specs
+    }
+    return ImageRecord(pair.name, "skipped", files=files)
+
+
+def _say(error: Exception) -> str:
+    """An error in words; one that nobody foresaw keeps its type, and its trace goes to the log."""
+    if isinstance(error, BgmError):
+        return str(error)
+    log.debug("unexpected error", exc_info=error)
+    return f"{type(error).__name__}: {error}"

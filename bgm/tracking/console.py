@@ -1,0 +1,93 @@
+"""Shows a run to the person in front of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import rich
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bgm.records import ImageRecord, Summary
+from bgm.tracking.base import RunInfo
+
+log = logging.getLogger(__name__)
+
+_NAME_WIDTH = 40
+
+
+class ConsoleHandler(logging.Handler):
+    """Logs through the console that the progress bar is drawn on, so that they do not mix."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the message, in red or yellow if it is an error or a warning."""
+        style = {logging.WARNING: "yellow", logging.ERROR: "red"}.get(record.levelno, "")
+        text = "\n".join(map(printable, self.format(record).splitlines()))
+        rich.get_console().print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+class ConsoleTracker:
+    """A progress bar with speed, time left and current image; plain lines off a terminal."""
+
+    def start(self, run: RunInfo) -> None:
+        """Show the bar, empty."""
+        self._run = run
+        self._done = 0
+        self._failed = 0
+        self._started = time.perf_counter()
+        self._progress = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]:.2f} images/s"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[current]}", markup=False),
+            disable=not rich.get_console().is_terminal,
+        )
+        self._task = self._progress.add_task("", total=run.images, speed=0.0, current="")
+        self._progress.start()
+
+    def image(self, record: ImageRecord) -> None:
+        """Advance the bar; failures are always said aloud."""
+        self._done += 1
+        speed = self._done / (time.perf_counter() - self._started)
+        name = printable(record.name)
+        self._progress.update(
+            self._task, advance=1, speed=speed, current=name[-_NAME_WIDTH:], refresh=True
+        )
+        if record.status in ("failed", "unmatched"):
+            self._failed += record.status == "failed"
+            log.warning("%s: %s: %s", name, record.status, record.error)
+        elif self._progress.disable:
+            done = f"{self._done}/{self._run.images}"
+            log.info("%s %s: %s, %.2f images/s", done, name, record.status, speed)
+
+    def finish(self, summary: Summary) -> None:
+        """Take the bar away and print the figures."""
+        self._progress.stop()
+        console = rich.get_console()
+        console.print(_table(summary))
+        console.print(f"Files are in {printable(str(self._run.output_dir))}", soft_wrap=True)
+
+
+def _table(summary: Summary) -> Table:
+    counts = [
+        f"{getattr(summary, status)} {status}"
+        for status in ("written", "failed", "skipped", "unmatched")
+        if status == "written" or getattr(summary, status)
+    ]
+    title = f"{', '.join(counts)}; {summary.images_per_second:.2f} images/s"
+    if summary.status != "finished":
+        title = f"{summary.status}: {title}"
+    table = Table("stage", title=title, title_justify="left")
+    table.add_column("median ms", justify="right")
+    table.add_column("95 % ms", justify="right")
+    for stage, figures in summary.stages.items():
+        table.add_row(stage, f"{figures.median_ms:.1f}", f"{figures.p95_ms:.1f}")
+    return table
+
+
+def printable(text: str) -> str:
+    """Text that any terminal can show: names of files may hold anything."""
+    cleaned = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return cleaned.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,42 @@
+"""Keeps the records of a run as files beside its images."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TextIO
+
+from bgm.records import ImageRecord, Summary
+from bgm.tracking.base import RunInfo
+
+IMAGES_FILE = "images.jsonl"
+RUN_FILE = "run.json"
+
+
+class FilesTracker:
+    """Writes `images.jsonl`, a line per image as it is finished, and `run.json`."""
+
+    def start(self, run: RunInfo) -> None:
+        """Open the records and say in `run.json` that the run has begun."""
+        self._run = run
+        self._images: TextIO = (run.output_dir / IMAGES_FILE).open("w", encoding="utf-8")
+        self._write_run(Summary(status="running", images=run.images))
+
+    def image(self, record: ImageRecord) -> None:
+        """Write the record, at once."""
+        self._images.write(json.dumps(record.as_dict()) + "\n")
+        self._images.flush()
+
+    def finish(self, summary: Summary) -> None:
+        """Close the records and write the summary."""
+        self._images.close()
+        self._write_run(summary)
+
+    def _write_run(self, summary: Summary) -> None:
+        content: dict[str, Any] = {
+            "summary": summary.as_dict(),
+            **self._run.facts,
+            "config": self._run.config,
+        }
+        partial = self._run.output_dir / f".{RUN_FILE}.part"
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        partial.replace(self._run.output_dir / RUN_FILE)
