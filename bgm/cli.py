@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -63,27 +64,42 @@ def run_application(job: Job, config_name: str) -> int:
         config_name: Its primary configuration in `conf/`.
 
     Returns:
-        The exit code: the highest of the jobs', or 2 if nothing could start.
+        The exit code: that of the job, or 2 if it could not start; of a sweep 0, or 1 if one of
+        its jobs has another.
     """
     # Hydra would print a trace for errors that have a message of their own, and exit with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.argv[1:] = [_quote_colours(argument) for argument in sys.argv[1:]]
     codes: list[int] = []
 
     def task(raw: DictConfig) -> None:
-        codes.append(job(raw))
+        codes.append(EXIT_REFUSED)
+        try:
+            codes[-1] = job(raw)
+        except BgmError as error:
+            _print_error(str(error))
 
     decorate = hydra.main(
         version_base="1.3", config_path=str(config_directory()), config_name=config_name
     )
     try:
         decorate(task)()
-    except (BgmError, HydraException, OmegaConfBaseException) as error:
+    except Exception as error:
+        if codes:  # nobody foresaw it: the trace is wanted
+            raise
         _print_error(_explain(error))
         return EXIT_REFUSED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    if len(codes) > 1 and EXIT_INTERRUPTED not in codes:
+        return EXIT_SOME_FAILED if any(codes) else EXIT_DONE
     return max(codes, default=EXIT_DONE)
+
+
+def _quote_colours(argument: str) -> str:
+    """Quote colours like #00ff88, which Hydra's grammar does not take as they are."""
+    return re.sub(r"(?<=[=,])#[0-9a-fA-F]+(?=,|$)", r'"\g<0>"', argument)
 
 
 def config_directory() -> Path:
@@ -103,17 +119,20 @@ def _write_snapshot(resolved: DictConfig, folder: Path) -> None:
 
 
 def _explain(error: Exception) -> str:
-    """An error in words; for a key that Hydra does not know, the keys there are."""
+    """What Hydra has against the command line, in words, with the legal choices or keys."""
     message = str(error)
-    if isinstance(error, HydraException) and "Could not override" in message:
-        key = message.split("'")[1]
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}={choice}: no such choice; there are {', '.join(sorted(error.options))}"
+    if "Could not override" in message:
         try:
-            refuse_unknown(key)
+            refuse_unknown(message.split("'")[1])
         except BgmError as unknown:
             return str(unknown)
-    cause = error.__cause__
-    if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
-        message = f"{message}: {str(cause).splitlines()[0]}"
+    if isinstance(error, OSError):  # Hydra makes the output directory before the job starts
+        return f"output_dir: {error.filename} cannot be made: {error.strerror}"
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        message = f"{message}: {str(error.__cause__).splitlines()[0]}"
     return message
 
 

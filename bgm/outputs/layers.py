@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from bgm.colours import parse_colour
-from bgm.data.decode import read_image
+from bgm.data import ImagesDataset
 from bgm.errors import BgmError
 from bgm.matte import Matte
 
@@ -100,14 +100,17 @@ class LayerBuilder:
         assert self._plate is not None
         if self._plate.shape[1:] == (1, 1):
             return self._plate
-        if self._fitted is None or self._fitted.shape[1:] != like.shape[1:]:
-            self._fitted = cover(self._plate, (like.shape[2], like.shape[1])).to(like.device)
-        return self._fitted
+        fitted = self._fitted
+        if fitted is None or fitted.shape[1:] != like.shape[1:]:
+            fitted = cover(self._plate, (like.shape[2], like.shape[1])).to(like.device)
+            self._fitted = fitted
+        return fitted
 
 
 def round_to(layer: Tensor, bits: int) -> Tensor:
     """Round values in [0, 1] to whole numbers of `bits` bits (not truncated), still as floats."""
-    return (layer * (2**bits - 1)).round()
+    whole: Tensor = (layer * (2**bits - 1)).round()
+    return whole
 
 
 def cover(image: Tensor, size: tuple[int, int]) -> Tensor:
@@ -127,8 +130,7 @@ def _read_background(background: str) -> Tensor:
     colour = parse_colour(background)
     if colour is not None:
         return torch.tensor(colour, dtype=torch.float32).view(3, 1, 1) / 255
-    image = torch.from_numpy(read_image(Path(background)).copy()).permute(2, 0, 1)
-    return image.float() / 255 if image.dtype == torch.uint8 else image
+    return ImagesDataset([Path(background)])[0]
 
 
 def _to_host(layer: Tensor, bits: int) -> Pixels:

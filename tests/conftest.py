@@ -1,0 +1,101 @@
+"""A small shoot to work on, and the commands run as a user would."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
+
+from bgm import cli
+
+DEMO = Path(cli.__file__).parent / "assets" / "demo"
+
+
+@dataclass
+class Outcome:
+    """What a command said and did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Shoot:
+    """A directory of photographs with `src`, `bgr` and `pha`."""
+
+    root: Path
+
+    @property
+    def src(self) -> Path:
+        return self.root / "src"
+
+    @property
+    def bgr(self) -> Path:
+        return self.root / "bgr"
+
+    @property
+    def pha(self) -> Path:
+        return self.root / "pha"
+
+
+def shrink(source: Path, target: Path, height: int) -> None:
+    image = Image.open(source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    image.resize((round(image.width * height / image.height), height)).save(target, quality=95)
+
+
+@pytest.fixture
+def shoot(tmp_path) -> Shoot:
+    """The demo's tripod and product shots at 180 rows, in their sub-folders."""
+    shoot = Shoot(tmp_path / "shoot")
+    for path in sorted(DEMO.glob("*/*/*.*")):
+        if "handheld" not in path.parts:
+            shrink(path, shoot.root / path.relative_to(DEMO), 180)
+    return shoot
+
+
+@pytest.fixture
+def bgm(tmp_path, monkeypatch, capsys):
+    """Run a command in an empty working directory: `bgm("data=demo", ...)`."""
+    monkeypatch.chdir(tmp_path)
+    cv2.setNumThreads(2)
+
+    def run(*arguments: str, job=cli.matte, config="bgm") -> Outcome:
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", ["bgm", *map(str, arguments)])
+        code = cli.run_application(job, config)
+        said = capsys.readouterr()
+        return Outcome(code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def matte(bgm, shoot):
+    """Matte the small shoot into `out`: `matte("outputs=lossless")`."""
+
+    def run(*arguments: str) -> Outcome:
+        folders = ["data=folders", f"data.src={shoot.src}", f"data.bgr={shoot.bgr}"]
+        given = [a.partition("=")[0] for a in arguments]
+        where = [] if "output_dir" in given else ["output_dir=out"]
+        return bgm(*folders, *where, *arguments)
+
+    return run
+
+
+def records(output_dir: Path) -> dict[str, dict]:
+    """The records of a run by name."""
+    lines = (output_dir / "images.jsonl").read_text().splitlines()
+    return {record["name"]: record for record in map(json.loads, lines)}
+
+
+def files(root: Path) -> list[str]:
+    """Every file under a directory, relative to it."""
+    return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())

@@ -1,0 +1,234 @@
+"""Every common kind of image file becomes upright sRGB."""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+
+from bgm import ImagesDataset, ZipDataset
+from bgm.data import Pair, read_image
+from bgm.errors import DataError
+
+HEIGHT, WIDTH = 24, 32
+
+
+@pytest.fixture
+def rgb():
+    """A smooth picture whose corners differ."""
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
+    return np.stack([y * 8, x * 7, 255 - y * 4 - x * 3], axis=2).astype(np.uint8)
+
+
+def saved(tmp_path, name, image, **options):
+    path = tmp_path / name
+    image.save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.PNG", "a.bmp", "a.Tiff", "a.webp", "a.jpg", "a.JPEG"])
+def test_formats_in_any_letter_case(tmp_path, rgb, name):
+    options = {"lossless": True} if name == "a.webp" else {"quality": 100, "subsampling": 0}
+    options = {} if name.lower().endswith(("png", "bmp", "tiff")) else options
+    decoded = read_image(saved(tmp_path, name, Image.fromarray(rgb), **options))
+    assert decoded.dtype == np.uint8
+    np.testing.assert_allclose(decoded.astype(int), rgb, atol=4 if "j" in name.lower() else 0)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["jpg", "png", "tif", "png16", "tif16", "grey16"])
+def test_orientation_is_honoured(tmp_path, rgb, orientation, kind):
+    """Sixteen-bit files take another way through the decoder, and must come out the same."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    plain = Image.fromarray(rgb if kind != "grey16" else rgb[:, :, 0])
+    path = tmp_path / f"a.{kind.removesuffix('16') if kind != 'grey16' else 'png'}"
+    if kind == "grey16":
+        Image.fromarray(rgb[:, :, 0].astype(np.uint16) * 257).save(path, exif=exif)
+    elif kind.endswith("16"):
+        cv2.imwrite(str(path), cv2.cvtColor(rgb.astype(np.uint16) * 257, cv2.COLOR_RGB2BGR))
+        add_orientation(path, orientation)
+    else:
+        plain.save(path, exif=exif, quality=100, subsampling=0)
+    expected = orient(np.asarray(plain.convert("RGB")), orientation)
+    decoded = read_image(path)
+    if decoded.dtype == np.float32:
+        decoded = decoded * 255
+    assert decoded.shape == expected.shape
+    np.testing.assert_allclose(decoded.astype(float), expected, atol=6)
+
+
+def orient(pixels, orientation):
+    """What the EXIF standard says of each orientation."""
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    flips = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}
+    return np.flip(pixels, flips[orientation]) if orientation in flips else pixels
+
+
+def add_orientation(path, orientation):
+    """Put the orientation into a 16-bit colour file, which Pillow cannot write."""
+    if path.suffix == ".tif":
+        data = bytearray(path.read_bytes())
+        assert data[:2] == b"II"
+        at = int.from_bytes(data[4:8], "little")
+        count = int.from_bytes(data[at : at + 2], "little")
+        entries = [bytes(data[at + 2 + 12 * i : at + 14 + 12 * i]) for i in range(count)]
+        entries = [e for e in entries if int.from_bytes(e[:2], "little") != 0x0112]
+        new = bytes.fromhex("12010300") + (1).to_bytes(4, "little")
+        entries.append(new + orientation.to_bytes(4, "little"))
+        entries.sort(key=lambda e: int.from_bytes(e[:2], "little"))
+        directory = len(entries).to_bytes(2, "little") + b"".join(entries) + bytes(4)
+        data[4:8] = (len(data) + len(data) % 2).to_bytes(4, "little")
+        path.write_bytes(bytes(data) + bytes(len(data) % 2) + directory)
+        return
+    import zlib
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    payload = exif.tobytes().removeprefix(b"Exif\x00\x00")
+    chunk = b"eXIf" + payload
+    data = path.read_bytes()
+    head = data[:33]  # signature and header
+    whole = len(payload).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    path.write_bytes(head + whole + data[33:])
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bit_colour_keeps_its_depth(tmp_path, suffix):
+    deep = np.linspace(0, 65535, HEIGHT * WIDTH * 3).astype(np.uint16).reshape(HEIGHT, WIDTH, 3)
+    path = tmp_path / f"deep.{suffix}"
+    cv2.imwrite(str(path), cv2.cvtColor(deep, cv2.COLOR_RGB2BGR))
+    decoded = read_image(path)
+    assert decoded.dtype == np.float32
+    np.testing.assert_allclose(decoded, deep / 65535, atol=1e-6)
+
+
+def test_16_bit_colour_with_alpha(tmp_path):
+    deep = np.full((HEIGHT, WIDTH, 4), 20000, np.uint16)
+    cv2.imwrite(str(tmp_path / "deep.png"), deep)
+    np.testing.assert_allclose(read_image(tmp_path / "deep.png"), 20000 / 65535, atol=1e-6)
+
+
+def test_16_bit_greyscale_is_not_clipped(tmp_path):
+    deep = np.linspace(0, 65535, HEIGHT * WIDTH).astype(np.uint16).reshape(HEIGHT, WIDTH)
+    for suffix in ("png", "tif"):
+        decoded = read_image(saved(tmp_path, f"deep.{suffix}", Image.fromarray(deep)))
+        assert decoded.shape == (HEIGHT, WIDTH, 3)
+        np.testing.assert_allclose(decoded[:, :, 1], deep / 65535, atol=1e-6)
+
+
+def test_float_tiff(tmp_path):
+    values = np.linspace(-0.1, 1.2, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH)
+    decoded = read_image(saved(tmp_path, "f.tif", Image.fromarray(values)))
+    np.testing.assert_allclose(decoded[:, :, 0], values.clip(0, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [("L", (90, 90, 90)), ("LA", (90, 90, 90)), ("RGBA", (200, 90, 30)), ("P", (200, 90, 30))],
+)
+def test_modes_become_rgb(tmp_path, mode, expected):
+    if mode.startswith("L"):
+        image = Image.new("L", (WIDTH, HEIGHT), 90).convert(mode)
+    else:
+        image = Image.new("RGBA", (WIDTH, HEIGHT), (200, 90, 30, 0 if mode == "RGBA" else 255))
+        image = image.convert("RGB").quantize(4) if mode == "P" else image
+    decoded = read_image(saved(tmp_path, "a.png", image))
+    np.testing.assert_allclose(decoded.astype(int), np.broadcast_to(expected, decoded.shape), atol=1)
+
+
+def test_palette_with_transparency_and_one_bit(tmp_path):
+    image = Image.new("RGB", (WIDTH, HEIGHT), (0, 128, 255)).quantize(4)
+    decoded = read_image(saved(tmp_path, "p.png", image, transparency=0))
+    np.testing.assert_allclose(decoded[0, 0].astype(int), (0, 128, 255), atol=1)
+    assert (read_image(saved(tmp_path, "1.png", Image.new("1", (WIDTH, HEIGHT), 1))) == 255).all()
+
+
+def test_cmyk(tmp_path, rgb):
+    image = Image.new("CMYK", (WIDTH, HEIGHT), (255, 0, 0, 0))
+    decoded = read_image(saved(tmp_path, "c.jpg", image, quality=100))
+    np.testing.assert_allclose(decoded[5, 5].astype(int), (0, 255, 255), atol=3)
+
+
+def test_a_colour_profile_is_converted_to_srgb(tmp_path):
+    """A profile with linear light: its 55 is as bright as 128 in sRGB."""
+    profile = linear_profile()
+    image = Image.new("RGB", (WIDTH, HEIGHT), (55, 55, 55))
+    decoded = read_image(saved(tmp_path, "l.png", image, icc_profile=profile))
+    np.testing.assert_allclose(decoded.astype(int), 128, atol=2)
+
+
+def linear_profile() -> bytes:
+    """sRGB's profile with its three tone curves replaced by straight lines."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    count = int.from_bytes(data[128:132], "big")
+    for index in range(count):
+        at = 132 + 12 * index
+        tag = bytes(data[at : at + 4])
+        offset = int.from_bytes(data[at + 4 : at + 8], "big")
+        if tag in (b"rTRC", b"gTRC", b"bTRC"):
+            data[offset : offset + 12] = b"curv" + bytes(8)
+        if tag == b"desc":
+            size = int.from_bytes(data[at + 8 : at + 12], "big")
+            text = data[offset : offset + size]
+            for old in (b"sRGB", "sRGB".encode("utf-16-be")):
+                text = text.replace(old, old.replace(b"s", b"l"))
+            data[offset : offset + size] = text
+    return bytes(data)
+
+
+def test_an_srgb_profile_changes_nothing(tmp_path, rgb):
+    buffer = io.BytesIO(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    image = Image.fromarray(rgb)
+    path = saved(tmp_path, "s.png", image, icc_profile=buffer.getvalue())
+    np.testing.assert_array_equal(read_image(path), rgb)
+
+
+def test_a_damaged_profile_is_ignored(tmp_path, rgb):
+    path = saved(tmp_path, "s.png", Image.fromarray(rgb), icc_profile=b"not a profile")
+    np.testing.assert_array_equal(read_image(path), rgb)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "is empty"), (b"hello", "is not an image"), (b"\x89PNG\r\n\x1a\nxx", "a.jpg|bad.jpg")],
+)
+def test_what_is_no_image_is_named(tmp_path, content, message):
+    path = tmp_path / "bad.jpg"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as error:
+        read_image(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_truncated_photograph_is_refused(tmp_path, rgb):
+    path = saved(tmp_path, "t.jpg", Image.fromarray(rgb).resize((300, 300)))
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(DataError, match="cannot be decoded"):
+        read_image(path)
+
+
+def test_images_dataset_gives_unit_floats(tmp_path, rgb):
+    saved(tmp_path, "a.png", Image.fromarray(rgb))
+    dataset = ImagesDataset(tmp_path)
+    assert len(dataset) == 1
+    assert dataset[0].shape == (3, HEIGHT, WIDTH)
+    assert dataset[0].dtype == torch.float32
+    np.testing.assert_allclose(dataset[0].permute(1, 2, 0).numpy(), rgb / 255, atol=1e-6)
+    assert ImagesDataset([tmp_path / "a.png"], transform=None)[0].dtype == torch.uint8
+
+
+def test_zip_dataset_resizes_a_background_only_when_told(tmp_path, rgb):
+    src = saved(tmp_path, "src.png", Image.fromarray(rgb))
+    bgr = saved(tmp_path, "bgr.png", Image.new("RGB", (64, 48), (9, 9, 9)))
+    pair = Pair("x", src, bgr)
+    with pytest.raises(DataError, match="32x24 but its background 64x48; data.resize_background"):
+        ZipDataset([pair])[0]
+    sample = ZipDataset([pair], resize_background=True)[0]
+    assert sample.bgr.shape == sample.src.shape
+    assert (sample.bgr == 9).all()
