@@ -70,7 +70,7 @@ def run_application(job: Job, config_name: str) -> int:
     # Hydra would print a trace for errors that have a message of their own, and exit with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.argv[1:] = [_quote_colours(argument) for argument in sys.argv[1:]]
+    sys.argv[1:] = _tolerate(sys.argv[1:])
     codes: list[int] = []
 
     def task(raw: DictConfig) -> None:
@@ -97,9 +97,10 @@ def run_application(job: Job, config_name: str) -> int:
     return max(codes, default=EXIT_DONE)
 
 
-def _quote_colours(argument: str) -> str:
-    """Quote colours like #00ff88, which Hydra's grammar does not take as they are."""
-    return re.sub(r"(?<=[=,])#[0-9a-fA-F]+(?=,|$)", r'"\g<0>"', argument)
+def _tolerate(arguments: list[str]) -> list[str]:
+    """Take what Hydra's parser stumbles over: options among overrides, colours like #00ff88."""
+    quoted = [re.sub(r"(?<=[=,])#[0-9a-fA-F]+(?=,|$)", r'"\g<0>"', a) for a in arguments]
+    return sorted(quoted, key=lambda a: not re.match(r"-m$|--multirun$|--[\w-]+=", a))
 
 
 def config_directory() -> Path:

@@ -83,7 +83,7 @@ def matte(bgm, shoot):
 
     def run(*arguments: str) -> Outcome:
         folders = ["data=folders", f"data.src={shoot.src}", f"data.bgr={shoot.bgr}"]
-        given = [a.partition("=")[0] for a in arguments]
+        given = [str(a).partition("=")[0] for a in arguments]
         where = [] if "output_dir" in given else ["output_dir=out"]
         return bgm(*folders, *where, *arguments)
 

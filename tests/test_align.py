@@ -48,7 +48,7 @@ def test_the_handheld_pair_is_aligned_within_a_pixel(backpack):
 
 
 def test_outside_the_warped_background_is_the_source(backpack):
-    src, bgr = backpack
+    src, _ = backpack
     shift = np.float32([[1, 0, 40], [0, 1, 0]])
     moved = cv2.warpAffine(src, shift, (src.shape[1], src.shape[0]))
     aligned, alignment = align_background(src, moved)

@@ -139,7 +139,9 @@ def test_modes_become_rgb(tmp_path, mode, expected):
         image = Image.new("RGBA", (WIDTH, HEIGHT), (200, 90, 30, 0 if mode == "RGBA" else 255))
         image = image.convert("RGB").quantize(4) if mode == "P" else image
     decoded = read_image(saved(tmp_path, "a.png", image))
-    np.testing.assert_allclose(decoded.astype(int), np.broadcast_to(expected, decoded.shape), atol=1)
+    np.testing.assert_allclose(
+        decoded.astype(int), np.broadcast_to(expected, decoded.shape), atol=1
+    )
 
 
 def test_palette_with_transparency_and_one_bit(tmp_path):
@@ -227,7 +229,7 @@ def test_zip_dataset_resizes_a_background_only_when_told(tmp_path, rgb):
     src = saved(tmp_path, "src.png", Image.fromarray(rgb))
     bgr = saved(tmp_path, "bgr.png", Image.new("RGB", (64, 48), (9, 9, 9)))
     pair = Pair("x", src, bgr)
-    with pytest.raises(DataError, match="32x24 but its background 64x48; data.resize_background"):
+    with pytest.raises(DataError, match=r"32x24 but its background 64x48; data\.resize_background"):
         ZipDataset([pair])[0]
     sample = ZipDataset([pair], resize_background=True)[0]
     assert sample.bgr.shape == sample.src.shape

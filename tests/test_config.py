@@ -1,0 +1,151 @@
+"""Settings: what is legal, and what is said about the rest before any work starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import files
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from bgm.cli import config_directory
+from bgm.config import parse_config
+
+CONF = config_directory()
+GROUPS = sorted(
+    path.relative_to(CONF) for path in CONF.glob("*/*.yaml") if path.parent.name != "hydra"
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["modle.x=1"], "modle.x: unknown key (did you mean model?)"),
+        (["model.backbone_scal=0.5"], "did you mean model.backbone_scale?"),
+        (["+model.scael=1"], "model.scael: unknown key; the keys under model are name"),
+        (["+extra=1"], "extra: unknown key"),
+        (["backbone=vgg"], "backbone=vgg: no such choice; there are mobilenetv2, resnet101"),
+        (["model.backbone_scale=0.7"], "model.backbone_scale=0.7: must be above 0 and at most 0.5"),
+        (["model.backbone_scale=0"], "must be above 0"),
+        (["model.backbone_scale=big"], "model.backbone_scale: Value 'big'"),
+        (["refine.sample_pixels=-1"], "refine.sample_pixels=-1: must be 0 or more"),
+        (["refine.threshold=1.5"], "refine.threshold=1.5: must be from 0 to 1"),
+        (["refine.kernel_size=5"], "refine.kernel_size=5: must be 1 or 3"),
+        (["precision=float8"], "expected one of [float32, bfloat16, float16]"),
+        (["on_existing=ask"], "expected one of [error, skip, overwrite]"),
+        (["data.workers=0"], "data.workers=0: must be 1 or more"),
+        (["data.unmatched=drop"], "expected one of [error, skip]"),
+        (["outputs.types=[pha,xyz]"], "expected one of [com, pha, fgr, err, ref]"),
+        (["outputs.types=[]"], "must be at least one of com, pha, fgr, err, ref"),
+        (["outputs.types=[pha,pha]"], "must be different layers"),
+        (["outputs.fgr.format=gif"], "expected one of [png, jpg, webp, tiff]"),
+        (["outputs.fgr.quality=0"], "outputs.fgr.quality=0: must be from 1 to 100"),
+        (["outputs.png_level=10"], "outputs.png_level=10: must be from 0 to 9"),
+        (["outputs.pha.bits=12"], "outputs.pha.bits=12: must be 8 or 16"),
+        (["outputs.pha.bits=16"], "choose outputs.pha.format=png or tiff"),
+        (["outputs.com.format=jpg"], "outputs.com.format=jpg has no alpha"),
+        (
+            ["outputs.com.alpha=premultiplied", "outputs.com.background=white"],
+            "outputs.com.alpha=premultiplied does not fit outputs.com.background",
+        ),
+        (["outputs.com.background=nocolour"], "neither a colour"),
+        (["model=base", "outputs.types=[ref]"], "model=base has no refiner"),
+        (["precision=float16", "device=cpu"], "precision=float16 is not for the CPU"),
+        (["device.name=toaster"], "device=toaster: no such device"),
+        (["backbone=resnet50"], "pytorch_resnet50.pth"),
+        (["checkpoint=nowhere.pth"], "nowhere.pth does not exist"),
+        (["checkpoints_dir=nowhere"], "nowhere: no such directory"),
+        (["data.src=nowhere"], "nowhere: no such file or directory"),
+        (["data.bgr=nowhere"], "nowhere: no such file or directory"),
+        (["nonsense"], "nonsense"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_bad_setting_is_refused_before_any_work(matte, tmp_path, arguments, message):
+    outcome = matte(*arguments)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert "Traceback" not in outcome.err
+    assert "Error executing job" not in outcome.err
+    assert not [f for f in files(tmp_path) if f.startswith("out/")]
+
+
+def test_missing_paths_are_asked_for_together(bgm):
+    outcome = bgm("data=folders")
+    assert outcome.code == 2
+    assert "pass data.bgr=... data.src=..." in outcome.err
+
+
+@pytest.mark.parametrize("where", ["/proc/nowhere/out", "occupied/out"])
+def test_an_output_directory_that_cannot_be_made(matte, tmp_path, where):
+    (tmp_path / "occupied").touch()
+    outcome = matte(f"output_dir={where}")
+    assert outcome.code == 2
+    assert "output_dir: " in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_the_output_must_not_be_the_input(matte, shoot):
+    outcome = matte(f"output_dir={shoot.src}")
+    assert outcome.code == 2
+    assert "is also data.src" in outcome.err
+
+
+def test_a_misspelt_key_in_a_file_of_the_user(matte, tmp_path):
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "typo.yaml").write_text("# @package _global_\nrefine: {sample_pixel: 5}\n")
+    outcome = matte(f"--config-dir={tmp_path / 'mine'}", "experiment=typo")
+    assert outcome.code == 2
+    assert "refine.sample_pixel: unknown key (did you mean refine.sample_pixels?)" in outcome.err
+
+
+def test_a_configuration_cannot_name_code_to_call(matte, tmp_path):
+    outcome = matte("+model._target_=os.system")
+    assert outcome.code == 2
+    assert "model._target_: unknown key" in outcome.err
+
+
+def compose_config(*overrides):
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("bgm", overrides=list(overrides))
+
+
+@pytest.mark.parametrize("path", GROUPS, ids=str)
+def test_every_shipped_choice_is_valid(path):
+    group, choice = path.parent.as_posix(), path.stem
+    extra = ["data.src=src", "data.bgr=bgr"] if choice == "folders" else []
+    parse_config(compose_config(f"{group}={choice}", *extra))
+
+
+def test_the_defaults_are_those_of_the_contract():
+    config = parse_config(compose_config())
+    assert config.model.name.name == "refine"
+    assert config.model.backbone_scale == 0.25
+    refine = config.refine
+    assert (refine.sample_pixels, refine.threshold, refine.kernel_size) == (80_000, 0.1, 3)
+    assert [layer.name for layer in config.outputs.types] == ["com", "pha", "fgr"]
+    assert config.outputs.com.format.name == "png"
+    assert config.outputs.pha.format.name == config.outputs.fgr.format.name == "jpg"
+    assert (config.checkpoint, config.seed, config.precision.name) == ("auto", 0, "float32")
+
+
+def test_presets_set_scale_and_pixels_together_and_yield_to_the_command_line():
+    config = parse_config(compose_config("preset=4k"))
+    assert (config.model.backbone_scale, config.refine.sample_pixels) == (0.125, 320_000)
+    config = parse_config(compose_config("preset=4k", "refine.sample_pixels=5"))
+    assert (config.model.backbone_scale, config.refine.sample_pixels) == (0.125, 5)
+
+
+def test_every_key_is_explained_where_it_stands():
+    """One comment per key in the files that define keys, and none longer than 30 lines."""
+    for path in CONF.rglob("*.yaml"):
+        text = path.read_text()
+        assert len(text.splitlines()) <= 30, path
+        assert yaml.safe_load(text) is not None, path
+    for line in Path(CONF / "bgm.yaml").read_text().split("hydra:")[0].splitlines():
+        if ":" in line and not line.startswith((" ", "#", "defaults")):
+            assert "#" in line, line

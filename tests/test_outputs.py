@@ -1,0 +1,168 @@
+"""What is stored of a matte: layers, formats, depth, places."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import files, records
+from PIL import Image
+
+from bgm.errors import WriteError
+from bgm.matte import Matte
+from bgm.outputs import LayerBuilder, LayerSpec
+from bgm.outputs.encode import store
+
+NAMES = ["product/teapot", "tripod/lemur-brook", "tripod/lemur-mountain"]
+
+
+@pytest.fixture
+def ramp():
+    """A matte whose alpha takes every 8-bit value, and halves between them."""
+    alpha = torch.linspace(0, 1, 511).repeat(16, 1)[None]
+    return Matte(alpha, torch.full((3, 16, 511), 0.5), error=alpha, refined=alpha.round())
+
+
+def build(matte, **spec):
+    spec = {"format": "png", **spec}
+    return LayerBuilder([LayerSpec(**spec)])(matte)[spec["type"]]
+
+
+def test_floats_are_rounded_not_truncated(ramp):
+    expected = np.round(ramp.alpha[0].numpy() * 255)
+    np.testing.assert_array_equal(build(ramp, type="pha"), expected)
+    deep = build(ramp, type="pha", bits=16)
+    np.testing.assert_array_equal(deep, np.round(ramp.alpha[0].numpy() * 65535))
+    assert deep.dtype == np.uint16
+
+
+def test_a_cutout_is_straight_and_black_where_it_is_not_there(ramp):
+    cutout = build(ramp, type="com")
+    assert cutout.shape == (16, 511, 4)
+    np.testing.assert_array_equal(cutout[:, :, 3], build(ramp, type="pha"))
+    there = cutout[:, :, 3] > 0
+    assert (cutout[there][:, :3] == 128).all()
+    assert (cutout[~there] == 0).all()
+    assert (~there).any()
+
+
+def test_a_premultiplied_cutout(ramp):
+    cutout = build(ramp, type="com", premultiplied=True).astype(float)
+    np.testing.assert_allclose(cutout[:, :, 0], cutout[:, :, 3] * 0.5, atol=1)
+
+
+@pytest.mark.parametrize(
+    ("colour", "rgb"),
+    [("white", (255, 255, 255)), ("#00ff88", (0, 255, 136)), ("00ff88", (0, 255, 136))],
+)
+def test_a_composite_on_a_colour(ramp, colour, rgb):
+    composite = build(ramp, type="com", background=colour).astype(float)
+    assert composite.shape == (16, 511, 3)
+    alpha = ramp.alpha[0].numpy()[:, :, None]
+    np.testing.assert_allclose(composite, 127.5 * alpha + np.array(rgb) * (1 - alpha), atol=0.51)
+
+
+def test_a_composite_on_an_image_covers_it(ramp, tmp_path):
+    path = tmp_path / "wall.png"
+    wall = np.zeros((100, 100, 3), np.uint8)
+    wall[:, :50] = 200
+    Image.fromarray(wall).save(path)
+    nothing = Matte(torch.zeros(1, 16, 511), ramp.foreground)
+    composite = build(nothing, type="com", background=str(path))
+    assert (composite[:, :240] == 200).all()
+    assert (composite[:, 272:] == 0).all()
+
+
+def test_values_that_are_not_finite_are_no_matte(ramp):
+    broken = Matte(torch.full((1, 16, 16), torch.nan), torch.zeros(3, 16, 16))
+    with pytest.raises(Exception, match="not finite"):
+        build(broken, type="pha")
+
+
+def test_the_default_layers(matte, tmp_path):
+    assert matte().code == 0
+    out = tmp_path / "out"
+    wanted = [f"{kind}/{name}" for kind in ("com", "fgr", "pha") for name in NAMES]
+    stored = [f for f in files(out) if f[:3] in ("com", "pha", "fgr")]
+    assert [f.rpartition(".")[0] for f in stored] == wanted
+    com = Image.open(out / "com/tripod/lemur-brook.png")
+    assert com.mode == "RGBA"
+    pha = Image.open(out / "pha/tripod/lemur-brook.jpg")
+    assert (pha.format, pha.mode) == ("JPEG", "L")
+    fgr = Image.open(out / "fgr/tripod/lemur-brook.jpg")
+    assert (fgr.format, fgr.mode) == ("JPEG", "RGB")
+    assert com.size == pha.size == fgr.size == (144, 180)
+    record = records(out)["tripod/lemur-brook"]
+    assert record["files"]["com"] == "com/tripod/lemur-brook.png"
+
+
+def test_colours_are_not_swapped(matte, shoot, tmp_path):
+    """The teapot is red: where it is opaque, its foreground is too."""
+    matte("outputs=lossless")
+    pha = np.asarray(Image.open(tmp_path / "out/pha/product/teapot.png"))
+    fgr = np.asarray(Image.open(tmp_path / "out/fgr/product/teapot.png")).astype(float)
+    com = np.asarray(Image.open(tmp_path / "out/com/product/teapot.png")).astype(float)
+    red, _, blue = fgr[pha > 65000].mean(axis=0)
+    assert red > blue + 50
+    np.testing.assert_allclose(com[pha > 65000][:, :3], fgr[pha > 65000], atol=0.5)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "webp", "tiff"])
+def test_every_format(matte, tmp_path, kind):
+    layers = ["pha", "fgr", "err", "ref"]
+    formats = [f"outputs.{layer}.format={kind}" for layer in layers]
+    assert matte(f"outputs.types=[{','.join(layers)}]", *formats).code == 0
+    pillow = {"jpg": "JPEG", "tiff": "TIFF"}.get(kind, kind.upper())
+    for layer in layers:
+        extension = "tif" if kind == "tiff" else kind
+        with Image.open(tmp_path / f"out/{layer}/product/teapot.{extension}") as image:
+            assert (image.format, image.size) == (pillow, (120, 180))
+
+
+@pytest.mark.parametrize("kind", ["webp", "tiff"])
+def test_cutouts_in_other_formats_keep_their_alpha(matte, tmp_path, kind):
+    assert matte("outputs.types=[com]", f"outputs.com.format={kind}").code == 0
+    (path,) = tmp_path.glob("out/com/product/teapot.*")
+    alpha = np.asarray(Image.open(path).convert("RGBA"))[:, :, 3]
+    assert alpha.min() == 0
+    assert alpha.max() == 255
+
+
+def test_16_bit_alpha(matte, tmp_path):
+    for kind, extension in (("png", "png"), ("tiff", "tif")):
+        options = ["outputs.types=[pha]", f"outputs.pha.format={kind}", "outputs.pha.bits=16"]
+        assert matte(*options, f"output_dir={kind}").code == 0
+        path = tmp_path / kind / f"pha/product/teapot.{extension}"
+        alpha = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        assert alpha.dtype == np.uint16
+        assert len(np.unique(alpha)) > 256
+
+
+def test_error_and_refinement_maps(matte, tmp_path):
+    assert matte("experiment=vfx", "refine.sample_pixels=1600").code == 0
+    ref = np.asarray(Image.open(tmp_path / "out/ref/product/teapot.png"))
+    assert set(np.unique(ref)) == {0, 255}
+    blocks = ref.reshape(45, 4, 30, 4)
+    assert (blocks == blocks[:, :1, :, :1]).all()
+    assert blocks[:, 0, :, 0].sum() / 255 == 100
+    err = np.asarray(Image.open(tmp_path / "out/err/product/teapot.png"))
+    assert err.shape == ref.shape
+    assert records(tmp_path / "out")["product/teapot"]["refined"] == pytest.approx(100 / 1350)
+
+
+def test_a_composite_may_be_jpeg(matte, tmp_path):
+    options = ["outputs.types=[com]", "outputs.com.format=jpg", "outputs.com.background=#00ff88"]
+    assert matte(*options).code == 0
+    image = Image.open(tmp_path / "out/com/product/teapot.jpg")
+    np.testing.assert_allclose(image.getpixel((2, 2)), (0, 255, 136), atol=6)
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path):
+    (tmp_path / "pha").touch()
+    with pytest.raises(WriteError, match="cannot be written"):
+        store(b"x", tmp_path / "pha" / "1.jpg")
+    (tmp_path / "there.jpg").mkdir()
+    with pytest.raises(WriteError):
+        store(b"x", tmp_path / "there.jpg")
+    assert files(tmp_path) == ["pha"]

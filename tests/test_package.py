@@ -1,0 +1,87 @@
+"""The wheel, the sources and the front page: what reaches a user."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import files
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out)]
+    subprocess.run([*command, str(ROOT)], check=True, capture_output=True)
+    (path,) = out.glob("*.whl")
+    return path
+
+
+def test_the_wheel_carries_what_a_run_needs(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    for name in (
+        "bgm/conf/bgm.yaml",
+        "bgm/conf/hydra/job_logging/bgm.yaml",
+        "bgm/py.typed",
+        "bgm/assets/checkpoints/mobilenetv2-refine.safetensors",
+        "bgm/assets/checkpoints/README.md",
+        "bgm/assets/demo/README.md",
+        "bgm/assets/demo/src/handheld/backpack.jpg",
+    ):
+        assert name in names
+    assert len([n for n in names if n.endswith(".yaml")]) == len(list(ROOT.glob("conf/**/*.yaml")))
+    modules = {p.relative_to(ROOT).as_posix() for p in (ROOT / "bgm").rglob("*.py")}
+    assert modules <= set(names)
+
+
+def test_the_installed_wheel_runs_from_an_empty_directory(wheel, tmp_path):
+    """A fresh environment; only the third-party packages are borrowed from this one."""
+    venv.create(tmp_path / "env", with_pip=False)
+    scheme = {"base": str(tmp_path / "env"), "platbase": str(tmp_path / "env")}
+    site = Path(sysconfig.get_path("purelib", "venv", scheme))
+    python = Path(sysconfig.get_path("scripts", "venv", scheme)) / Path(sys.executable).name
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--quiet"]
+    subprocess.run([*pip, str(wheel)], check=True)
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    script = python.with_name("bgm")
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [script, "output_dir=out", "outputs.types=[com]"],
+        cwd=empty,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "com/tripod/lemur-brook.png" in files(empty / "out")
+    where = [str(python), "-c", "import bgm; print(bgm.__file__)"]
+    found = subprocess.run(where, cwd=empty, env=environment, capture_output=True, text=True)
+    assert str(site) in found.stdout
+
+
+def test_weights_are_never_unpickled_freely():
+    for path in (ROOT / "bgm").rglob("*.py"):
+        for call in re.findall(r"torch\.load\([^)]*\)", path.read_text()):
+            assert "weights_only=True" in call, path
+
+
+def test_only_the_command_line_knows_hydra():
+    for path in (ROOT / "bgm").rglob("*.py"):
+        if path.name != "cli.py":
+            assert not re.search(r"^\s*(from|import) hydra", path.read_text(), re.MULTILINE), path
+
+
+def test_no_prints():
+    for path in (ROOT / "bgm").rglob("*.py"):
+        assert not re.search(r"(?<!\.)\bprint\(", path.read_text()), path

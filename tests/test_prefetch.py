@@ -1,0 +1,64 @@
+"""Decoding ahead is bounded; timing waits for the device."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from bgm.data import prefetch
+from bgm.timing import Timer
+
+
+class Counting:
+    """A dataset that knows how many of its items have been loaded."""
+
+    def __init__(self, length):
+        self.length = length
+        self.loaded = 0
+        self._lock = threading.Lock()
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        with self._lock:
+            self.loaded += 1
+        if index == 3:
+            raise ValueError("three")
+        return index
+
+
+def test_items_come_in_order_and_errors_in_their_place():
+    items = list(prefetch(Counting(10), workers=3))
+    assert isinstance(items[3], ValueError)
+    assert [i for i in items if isinstance(i, int)] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_no_more_is_loaded_than_a_few_ahead(workers):
+    dataset = Counting(50)
+    for taken, _ in enumerate(prefetch(dataset, workers), start=1):
+        assert dataset.loaded <= taken + workers
+
+
+def test_leaving_early_stops_loading():
+    dataset = Counting(1000)
+    iterator = prefetch(dataset, 2)
+    next(iterator)
+    iterator.close()
+    assert dataset.loaded < 10
+
+
+def test_the_timer_synchronises_the_device_at_both_ends():
+    events, now = [], iter([1.0, 3.5])
+
+    def clock():
+        events.append("clock")
+        return next(now)
+
+    with Timer(torch.device("cuda"), clock, lambda device: events.append(device.type)) as timer:
+        events.append("work")
+    assert events == ["cuda", "clock", "work", "cuda", "clock"]
+    assert timer.ms == 2500
