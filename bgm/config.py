@@ -19,9 +19,13 @@ from omegaconf.errors import OmegaConfBaseException
 from bgm.colours import parse_colour
 from bgm.errors import ConfigError
 
-OmegaConf.register_new_resolver(
-    "bgm.demo", lambda part: str(Path(__file__).parent / "assets" / "demo" / part), replace=True
-)
+
+def demo_path(part: str) -> str:
+    """Path of a part of the shipped demo set, such as `src`; `${bgm.demo:src}` in YAML."""
+    return str(Path(__file__).parent / "assets" / "demo" / part)
+
+
+OmegaConf.register_new_resolver("bgm.demo", demo_path, replace=True)
 
 ModelName = Enum("ModelName", ["refine", "base"])
 BackboneName = Enum("BackboneName", ["mobilenetv2", "resnet50", "resnet101"])

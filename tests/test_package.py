@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -12,7 +13,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import files
+from conftest import DEMO, files, shrink
+
+from bgm.config import parse_config
 
 ROOT = Path(__file__).parent.parent
 
@@ -85,3 +88,28 @@ def test_only_the_command_line_knows_hydra():
 def test_no_prints():
     for path in (ROOT / "bgm").rglob("*.py"):
         assert not re.search(r"(?<!\.)\bprint\(", path.read_text()), path
+
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_python_example_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, kind in (("photo", "src"), ("plate", "bgr")):
+        shrink(DEMO / kind / "product/teapot.jpg", tmp_path / f"{name}.jpg", 120)
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(example, {})
+    assert (tmp_path / "cutout.png").exists()
+
+
+COMMANDS = re.findall(r"^bgm (.*?)(?:  #.*)?$", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_the_readme_are_legal(bgm, command):
+    arguments = [a for a in shlex.split(command) if a != "-m"]
+    single = [re.sub(r"=([^\[,]*),.*", r"=\1", argument) for argument in arguments]
+    checked = []
+    outcome = bgm(*single, job=lambda raw: checked.append(parse_config(raw)) or 0)
+    assert outcome.code == 0, outcome.err
+    assert checked
