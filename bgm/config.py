@@ -35,6 +35,7 @@ OnExisting = Enum("OnExisting", ["error", "skip", "overwrite"])
 Unmatched = Enum("Unmatched", ["error", "skip"])
 LayerType = Enum("LayerType", ["com", "pha", "fgr", "err", "ref"])
 Format = Enum("Format", ["png", "jpg", "webp", "tiff"])
+Region = Enum("Region", ["whole", "unknown"])
 TrackerName = Enum("TrackerName", ["files"])
 AlphaKind = Enum("AlphaKind", ["straight", "premultiplied"])
 
@@ -95,6 +96,9 @@ class DataConfig:
 
     src: str = MISSING
     bgr: str = MISSING
+    pha: str | None = None
+    fgr: str | None = None
+    trimap: str | None = None
     align: bool = False
     resize_background: bool = False
     unmatched: Unmatched = Unmatched.error
@@ -183,6 +187,17 @@ class OutputsConfig:
 
 @dataclass
 @dataclass
+class ScoresConfig:
+    """Where a matte is compared with the truth."""
+
+    region: Region = Region.whole
+    band: int = 20
+
+    def __post_init__(self) -> None:
+        _require(self.band >= 1, "scores.band", self.band, "1 or more")
+
+
+@dataclass
 class TrackingConfig:
     """Who is told about the run, besides its own files."""
 
@@ -199,6 +214,7 @@ class Config:
     device: DeviceConfig = field(default_factory=DeviceConfig)
     data: DataConfig = field(default_factory=DataConfig)
     outputs: OutputsConfig = field(default_factory=OutputsConfig)
+    scores: ScoresConfig = field(default_factory=ScoresConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     checkpoint: str = "auto"
     checkpoints_dir: str | None = None
@@ -213,6 +229,11 @@ class Config:
                 "outputs.types has ref, the map of what the refiner redid, but model=base has no "
                 "refiner; choose model=refine or leave ref out"
             )
+        for key in ("fgr", "trimap"):
+            if getattr(self.data, key) is not None and self.data.pha is None:
+                raise ConfigError(f"data.{key} is for scoring, which needs data.pha too")
+        if self.data.trimap is not None and self.scores.region is Region.whole:
+            raise ConfigError("data.trimap is used only with scores.region=unknown; add that")
 
 
 def parse_config(raw: DictConfig) -> Config:
@@ -248,6 +269,9 @@ def _make_paths_absolute(config: Config) -> None:
     """Take relative paths from the current directory, so that a snapshot works from anywhere."""
     config.data.src = _absolute(config.data.src)
     config.data.bgr = _absolute(config.data.bgr)
+    for key in ("pha", "fgr", "trimap"):
+        if getattr(config.data, key) is not None:
+            setattr(config.data, key, _absolute(getattr(config.data, key)))
     config.output_dir = _absolute(config.output_dir)
     if config.checkpoint != "auto":
         config.checkpoint = _absolute(config.checkpoint)

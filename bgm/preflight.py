@@ -21,11 +21,16 @@ def check_paths(config: Config, output_dir: Path) -> None:
     Raises:
         ConfigError: It names the key.
     """
-    for key, path in (("data.src", config.data.src), ("data.bgr", config.data.bgr)):
+    for key in ("src", "bgr", "pha", "fgr", "trimap"):
+        path = getattr(config.data, key)
+        if path is None:
+            continue
         if not Path(path).exists():
-            raise ConfigError(f"{key}={path}: no such file or directory")
+            raise ConfigError(f"data.{key}={path}: no such file or directory")
         if output_dir.resolve() == Path(path).resolve():
-            raise ConfigError(f"output_dir={output_dir} is also {key}; choose another directory")
+            raise ConfigError(
+                f"output_dir={output_dir} is also data.{key}; choose another directory"
+            )
     if config.checkpoints_dir is not None and not Path(config.checkpoints_dir).is_dir():
         raise ConfigError(f"checkpoints_dir={config.checkpoints_dir}: no such directory")
     background = config.outputs.com.background

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -39,6 +39,7 @@ class Timings:
         layers_ms: Composing the layers, rounding them, copying them to the host.
         write_wait_ms: Inference waiting for a free place among the writers.
         encode_ms: Encoding and storing the files.
+        score_ms: Comparing with the truth.
         total_ms: From the start of decoding to the last file stored, waiting in queues included.
     """
 
@@ -48,6 +49,7 @@ class Timings:
     layers_ms: float | None = None
     write_wait_ms: float | None = None
     encode_ms: float | None = None
+    score_ms: float | None = None
     total_ms: float | None = None
 
 
@@ -64,6 +66,7 @@ class ImageRecord:
         files: Output path per layer, relative to the run's directory.
         alignment: What the alignment did, if it was asked for.
         refined: Share of the pixels that the refiner redid, in [0, 1]; None without a refiner.
+        scores: Errors against the truth, as `bgm.evaluation` defines them; empty without truth.
         timings: Milliseconds per stage.
     """
 
@@ -75,6 +78,7 @@ class ImageRecord:
     files: dict[str, str] = field(default_factory=dict)
     alignment: Alignment | None = None
     refined: float | None = None
+    scores: dict[str, float | None] = field(default_factory=dict)
     timings: Timings = field(default_factory=Timings)
 
     def fail(self, reason: str) -> ImageRecord:
@@ -109,6 +113,8 @@ class Summary:
         seconds: Wall-clock time of the run, without setting up the network.
         images_per_second: Written images per second of that time.
         stages: Figures per stage, by the names of `Timings` without their unit.
+        scored: Images that were compared with the truth.
+        scores: Mean of each error over the images that have it.
     """
 
     status: str
@@ -120,6 +126,8 @@ class Summary:
     seconds: float = 0.0
     images_per_second: float = 0.0
     stages: dict[str, StageSummary] = field(default_factory=dict)
+    scored: int = 0
+    scores: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The summary as nested plain values, ready for JSON."""
@@ -157,4 +165,16 @@ def summarize(
         seconds=round(seconds, 3),
         images_per_second=round(len(written) / seconds, 3) if seconds else 0.0,
         stages=stages,
+        scored=sum(bool(record.scores) for record in records),
+        scores=mean_scores(record.scores for record in records),
     )
+
+
+def mean_scores(scores: Iterable[Mapping[str, float | None]]) -> dict[str, float]:
+    """Mean of each error over the images for which it is defined."""
+    values: dict[str, list[float]] = {}
+    for one in scores:
+        for metric, value in one.items():
+            if value is not None:
+                values.setdefault(metric, []).append(value)
+    return {metric: float(np.mean(found)) for metric, found in values.items()}

@@ -6,17 +6,19 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import torch
 
-from bgm.config import Config, LayerType, ModelName, OutputsConfig, Unmatched
-from bgm.data import Pair, Sample, ZipDataset, find_pairs, prefetch
+from bgm.config import Config, LayerType, ModelName, OutputsConfig, Region, Unmatched
+from bgm.data import Pair, Sample, ZipDataset, find_pairs, find_truths, prefetch
 from bgm.errors import BgmError
+from bgm.evaluation import Scorer
 from bgm.matting import Matting, load_matting
-from bgm.outputs import LayerBuilder, LayerSpec, Writer, output_path
+from bgm.outputs import LayerBuilder, LayerSpec, Writer, output_path, to_host
 from bgm.preflight import check_paths, create_output_dir, split_existing
 from bgm.provenance import describe, usable_cpus
 from bgm.records import ImageRecord, Summary, summarize
@@ -39,6 +41,7 @@ class Run:
         settled: Records of what needs no work: skipped and unmatched images.
         matting: The network.
         build_layers: What is made of a matte.
+        score: Compares a matte with the truth; None without truth.
     """
 
     config: Config
@@ -47,6 +50,7 @@ class Run:
     settled: list[ImageRecord]
     matting: Matting
     build_layers: LayerBuilder
+    score: Scorer | None
 
 
 def prepare(config: Config, output_dir: Path) -> Run:
@@ -61,6 +65,7 @@ def prepare(config: Config, output_dir: Path) -> Run:
         Path(config.data.bgr),
         skip_unmatched=config.data.unmatched is Unmatched.skip,
     )
+    score = _scorer(config, pairing.pairs)
     specs = layer_specs(config.outputs)
     pairs, done = split_existing(pairing.pairs, specs, output_dir, config.on_existing)
     settled = [ImageRecord(name, "unmatched", why) for name, why in pairing.leftovers.items()]
@@ -69,7 +74,7 @@ def prepare(config: Config, output_dir: Path) -> Run:
     matting = _load(config)
     build_layers = LayerBuilder(specs)
     create_output_dir(output_dir)
-    return Run(config, output_dir, pairs, settled, matting, build_layers)
+    return Run(config, output_dir, pairs, settled, matting, build_layers, score)
 
 
 def execute(run: Run, resolved: dict[str, Any]) -> Summary:
@@ -169,6 +174,20 @@ def _load(config: Config) -> Matting:
     )
 
 
+def _scorer(config: Config, pairs: Sequence[Pair]) -> Scorer | None:
+    kinds = ("pha", "fgr", "trimap")
+    given = {kind: getattr(config.data, kind) for kind in kinds}
+    if given["pha"] is None:
+        return None
+    truths = find_truths(
+        [pair.name for pair in pairs],
+        {kind: Path(path) for kind, path in given.items() if path is not None},
+        skip_unmatched=config.data.unmatched is Unmatched.skip,
+    )
+    unknown_only = config.scores.region is Region.unknown
+    return Scorer(truths, unknown_only=unknown_only, band=config.scores.band)
+
+
 def _samples(run: Run) -> Any:
     data = run.config.data
     dataset = ZipDataset(run.pairs, align=data.align, resize_background=data.resize_background)
@@ -190,7 +209,11 @@ def _matte(run: Run, sample: Sample, record: ImageRecord, writer: Writer) -> boo
         return False
     record.refined = matte.refined_share
     record.timings.forward_ms, record.timings.layers_ms = forward.ms, building.ms
-    writer.submit(record, layers, sample.started)
+    score = None
+    if run.score is not None:
+        pixels = to_host(matte.alpha), to_host(matte.foreground)
+        score = partial(run.score, record.name, *pixels)
+    writer.submit(record, layers, sample.started, score)
     return True
 
 

@@ -2,8 +2,8 @@
 
 from bgm.data.align import align_background
 from bgm.data.datasets import ImagesDataset, Sample, ZipDataset, to_unit_float
-from bgm.data.decode import read_image
-from bgm.data.pairs import Pair, Pairing, find_pairs, list_images
+from bgm.data.decode import read_alpha, read_image
+from bgm.data.pairs import Pair, Pairing, find_pairs, find_truths, list_images
 from bgm.data.prefetch import prefetch
 
 __all__ = [
@@ -14,8 +14,10 @@ __all__ = [
     "ZipDataset",
     "align_background",
     "find_pairs",
+    "find_truths",
     "list_images",
     "prefetch",
+    "read_alpha",
     "read_image",
     "to_unit_float",
 ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +42,43 @@ def read_image(path: Path) -> Pixels:
     Raises:
         DataError: The file is missing, not readable or not an image.
     """
+    with _opened(path) as image:
+        if _bits(image) > 8 and _foreign_profile(image) is None:
+            return _read_deep(path, image)
+        return np.array(_to_rgb(image))
+
+
+def read_alpha(path: Path) -> NDArray[np.uint8]:
+    """Decode an alpha matte or a trimap.
+
+    Args:
+        path: A greyscale image; or, as other tools store mattes, an image whose alpha channel is
+            the matte. Of a colour image without transparency, the brightness.
+
+    Returns:
+        (H, W), uint8; deeper files are rounded to 8 bits.
+
+    Raises:
+        DataError: The file is missing, not readable or not an image.
+    """
+    with _opened(path) as image:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode in _DEEP_GREY:
+            unit = _to_unit(np.asarray(upright), upright.mode)
+            return np.asarray((unit * 255).round(), np.uint8)
+        if upright.has_transparency_data:
+            alpha = np.array(upright.convert("RGBA").getchannel("A"))
+            if alpha.min() < 255:
+                return alpha
+        return np.array(upright.convert("L"))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image file; whatever goes wrong with it, also while it is decoded, is a DataError."""
     try:
         with Image.open(path) as image:
-            if _bits(image) > 8 and not _has_foreign_profile(image):
-                return _read_deep(path, image)
-            return np.array(_to_rgb(image))
+            yield image
     except FileNotFoundError:
         raise DataError(f"{path} does not exist (any more)") from None
     except PermissionError:
@@ -117,10 +151,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         except ImageCms.PyCMSError as error:
             log.warning("colour profile ignored: it does not fit the image (%s)", error)
     return upright.convert("RGB")
-
-
-def _has_foreign_profile(image: Image.Image) -> bool:
-    return _foreign_profile(image) is not None
 
 
 def _foreign_profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:

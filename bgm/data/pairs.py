@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,10 +83,41 @@ def find_pairs(src: Path, bgr: Path, *, skip_unmatched: bool = False) -> Pairing
             pairing.leftovers[name] = f"source without a background: {sources[name][0]}"
     pairing.leftovers = dict(sorted(pairing.leftovers.items()))
     if pairing.leftovers and not skip_unmatched:
-        count = len(pairing.leftovers)
-        heading = f"{count} unmatched file{'s'[: count > 1]} (data.unmatched=skip leaves them out)"
+        heading = _heading(len(pairing.leftovers), "file", "without partner")
         raise DataError(_describe(pairing.leftovers, heading))
     return pairing
+
+
+def find_truths(
+    names: Collection[str], roots: Mapping[str, Path], *, skip_unmatched: bool = False
+) -> dict[str, dict[str, Path]]:
+    """Find what each image is to be compared with, by the same relative names.
+
+    Args:
+        names: Names of the images.
+        roots: A directory (or, for one image, a file) for each kind of truth, such as `pha`.
+        skip_unmatched: Whether images may be without one.
+
+    Returns:
+        For each name the files found, by kind.
+
+    Raises:
+        DataError: An image is without one, or has two, and that may not be.
+    """
+    truths: dict[str, dict[str, Path]] = {name: {} for name in names}
+    problems: dict[str, str] = {}
+    for kind, root in roots.items():
+        found = _collect(root) if root.is_dir() else dict.fromkeys(names, (root,))
+        for name in names:
+            paths = found.get(name, ())
+            if len(paths) == 1:
+                truths[name][kind] = paths[0]
+            else:
+                files = ", ".join(path.name for path in paths)
+                problems[name] = f"more than one {kind}: {files}" if paths else f"no {kind}"
+    if problems and not skip_unmatched:
+        raise DataError(_describe(problems, _heading(len(problems), "image", "without truth")))
+    return truths
 
 
 def list_images(root: Path) -> dict[str, Path]:
@@ -139,6 +170,10 @@ def _drop_ambiguous(found: dict[str, list[Path]], kind: str, leftovers: dict[str
         if len(paths) > 1:
             files = ", ".join(path.name for path in paths)
             leftovers[name] = f"more than one {kind} of that name: {files}"
+
+
+def _heading(count: int, what: str, lack: str) -> str:
+    return f"{count} {what}{'s'[: count > 1]} {lack} (data.unmatched=skip goes on without)"
 
 
 def _describe(leftovers: dict[str, str], heading: str) -> str:

@@ -1,5 +1,6 @@
 """Scores of mattes against the truth."""
 
 from bgm.evaluation.scores import METRICS, alpha_errors, foreground_mse, unknown_band
+from bgm.evaluation.truth import Scorer, Scores
 
-__all__ = ["METRICS", "alpha_errors", "foreground_mse", "unknown_band"]
+__all__ = ["METRICS", "Scorer", "Scores", "alpha_errors", "foreground_mse", "unknown_band"]

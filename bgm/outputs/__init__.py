@@ -1,7 +1,7 @@
 """From mattes to files."""
 
 from bgm.outputs.encode import EXTENSIONS, PARTIAL_SUFFIX
-from bgm.outputs.layers import LayerBuilder, LayerSpec, to_image
+from bgm.outputs.layers import LayerBuilder, LayerSpec, to_host, to_image
 from bgm.outputs.writer import Writer, output_path
 
 __all__ = [
@@ -11,5 +11,6 @@ __all__ = [
     "LayerSpec",
     "Writer",
     "output_path",
+    "to_host",
     "to_image",
 ]

@@ -82,18 +82,18 @@ class LayerBuilder:
         }[spec.type]
         if layer is None:
             raise BgmError(f"this network has no {spec.type} layer")
-        return _to_host(layer, spec.bits)
+        return to_host(layer, spec.bits)
 
     def _composite(self, spec: LayerSpec, matte: Matte) -> Pixels:
         if self._plate is not None:
-            return _to_host(matte.composite(self._fit(matte.alpha)), spec.bits)
+            return to_host(matte.composite(self._fit(matte.alpha)), spec.bits)
         cutout = matte.composite()
         colour, alpha = cutout[:3], cutout[3:]
         if spec.premultiplied:
             colour = colour * alpha
         # Where the stored alpha is 0, the stored colour is too.
         colour = colour * (round_to(alpha, 8) > 0)
-        return _to_host(torch.cat([colour, alpha]), 8)
+        return to_host(torch.cat([colour, alpha]))
 
     def _fit(self, like: Tensor) -> Tensor:
         """The background as large as `like`; kept, because most shoots have one size."""
@@ -133,7 +133,8 @@ def _read_background(background: str) -> Tensor:
     return ImagesDataset([Path(background)])[0]
 
 
-def _to_host(layer: Tensor, bits: int) -> Pixels:
+def to_host(layer: Tensor, bits: int = 8) -> Pixels:
+    """Round a layer (C, H, W) in [0, 1] to `bits` bits and copy it to the host."""
     whole = round_to(layer, bits).permute(1, 2, 0).contiguous().cpu().numpy()
     pixels: Pixels = whole.astype("uint8" if bits == 8 else "uint16")
     return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
@@ -146,4 +147,4 @@ def to_image(layer: Tensor) -> Image.Image:
         layer: (1, H, W), (3, H, W) or (4, H, W) in [0, 1], such as `Matte.alpha` or what
             `Matte.composite` returns.
     """
-    return Image.fromarray(_to_host(layer, 8))
+    return Image.fromarray(to_host(layer))

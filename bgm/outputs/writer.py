@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
@@ -40,19 +40,26 @@ class Writer:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="write")
         self._under_way: set[Future[ImageRecord]] = set()
 
-    def submit(self, record: ImageRecord, layers: dict[str, Pixels], started: float) -> None:
+    def submit(
+        self,
+        record: ImageRecord,
+        layers: dict[str, Pixels],
+        started: float,
+        score: Callable[[], dict[str, float | None]] | None = None,
+    ) -> None:
         """Hand over one image, waiting for a free place if there is none.
 
         Args:
             record: Its record, which the writer completes.
             layers: Its layers by type.
             started: When its decoding began, on the clock of `time.perf_counter`.
+            score: Compares it with the truth, once its files are stored.
         """
         with Timer() as waiting:
             while len([future for future in self._under_way if not future.done()]) >= self._workers:
                 wait(self._under_way, return_when=FIRST_COMPLETED)
         record.timings.write_wait_ms = waiting.ms
-        self._under_way.add(self._pool.submit(self._write, record, layers, started))
+        self._under_way.add(self._pool.submit(self._finish, record, layers, started, score))
 
     def finished(self) -> Iterator[ImageRecord]:
         """The records of the images that have been finished since the last call."""
@@ -78,7 +85,25 @@ class Writer:
     ) -> None:
         self._pool.shutdown(wait=True)
 
-    def _write(self, record: ImageRecord, layers: dict[str, Pixels], started: float) -> ImageRecord:
+    def _finish(
+        self,
+        record: ImageRecord,
+        layers: dict[str, Pixels],
+        started: float,
+        score: Callable[[], dict[str, float | None]] | None,
+    ) -> ImageRecord:
+        self._write(record, layers)
+        if score is not None and record.status == "written":
+            with Timer() as scoring:
+                try:
+                    record.scores = score()
+                except BgmError as error:
+                    record.error = f"not scored: {error}"
+            record.timings.score_ms = scoring.ms
+        record.timings.total_ms = round((time.perf_counter() - started) * 1000, 3)
+        return record
+
+    def _write(self, record: ImageRecord, layers: dict[str, Pixels]) -> None:
         with Timer() as encoding:
             try:
                 for spec in self._specs:
@@ -90,5 +115,3 @@ class Writer:
             except Exception as error:  # one image must not take the others down
                 record.fail(f"writing failed: {type(error).__name__}: {error}")
         record.timings.encode_ms = encoding.ms
-        record.timings.total_ms = round((time.perf_counter() - started) * 1000, 3)
-        return record

@@ -16,6 +16,19 @@ log = logging.getLogger(__name__)
 
 _NAME_WIDTH = 40
 
+SCORE_LABELS = {
+    "mse": "MSE x1000",
+    "sad": "SAD /1000",
+    "grad": "Grad /1000",
+    "conn": "Conn /1000",
+    "mad": "MAD x1000",
+    "fg_mse": "Fg MSE x1000",
+}
+"""How each error is headed in tables: as in the tables of the literature."""
+
+SCORE_SCALES = {"mse": 1e3, "sad": 1.0, "grad": 1e-3, "conn": 1e-3, "mad": 1e3, "fg_mse": 1e3}
+"""From a recorded error to the one shown; `sad` is recorded divided by 1000 already."""
+
 
 class ConsoleHandler(logging.Handler):
     """Logs through the console that the progress bar is drawn on, so that they do not mix."""
@@ -55,7 +68,7 @@ class ConsoleTracker:
         self._progress.update(
             self._task, advance=1, speed=speed, current=name[-_NAME_WIDTH:], refresh=True
         )
-        if record.status in ("failed", "unmatched"):
+        if record.error is not None:
             self._failed += record.status == "failed"
             log.warning("%s: %s: %s", name, record.status, record.error)
         elif self._progress.disable:
@@ -67,6 +80,8 @@ class ConsoleTracker:
         self._progress.stop()
         console = rich.get_console()
         console.print(_table(summary))
+        if summary.scores:
+            console.print(scores_table(summary.scores, f"mean of {summary.scored} images"))
         console.print(f"Files are in {printable(str(self._run.output_dir))}", soft_wrap=True)
 
 
@@ -84,6 +99,15 @@ def _table(summary: Summary) -> Table:
     table.add_column("95 % ms", justify="right")
     for stage, figures in summary.stages.items():
         table.add_row(stage, f"{figures.median_ms:.1f}", f"{figures.p95_ms:.1f}")
+    return table
+
+
+def scores_table(scores: dict[str, float], title: str) -> Table:
+    """One row of errors, each named with the scale that it is printed in."""
+    table = Table(title=title, title_justify="left")
+    for metric in scores:
+        table.add_column(SCORE_LABELS[metric], justify="right")
+    table.add_row(*(f"{value * SCORE_SCALES[metric]:.3f}" for metric, value in scores.items()))
     return table
 
 
