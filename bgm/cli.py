@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -44,8 +45,12 @@ def matte(raw: DictConfig) -> int:
     from bgm import runner  # torch and the networks: not needed to say that a setting is wrong
 
     config = parse_config(raw)
-    config.output_dir = str(Path(HydraConfig.get().runtime.output_dir).absolute())
-    output_dir = Path(config.output_dir)
+    hydra_config = HydraConfig.get()
+    output_dir = Path(hydra_config.runtime.output_dir).absolute()
+    config.output_dir = str(output_dir)
+    if hydra_config.mode is RunMode.MULTIRUN:
+        config.tracking.group = config.tracking.group or output_dir.parent.name
+        config.tracking.tags += list(hydra_config.overrides.task)
     resolved = OmegaConf.structured(config)
     run = runner.prepare(config, output_dir)
     _write_snapshot(resolved, output_dir / ".hydra")

@@ -36,7 +36,8 @@ Unmatched = Enum("Unmatched", ["error", "skip"])
 LayerType = Enum("LayerType", ["com", "pha", "fgr", "err", "ref"])
 Format = Enum("Format", ["png", "jpg", "webp", "tiff"])
 Region = Enum("Region", ["whole", "unknown"])
-TrackerName = Enum("TrackerName", ["files"])
+TrackerName = Enum("TrackerName", ["files", "wandb"])
+WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
 AlphaKind = Enum("AlphaKind", ["straight", "premultiplied"])
 
 
@@ -201,7 +202,17 @@ class ScoresConfig:
 class TrackingConfig:
     """Who is told about the run, besides its own files."""
 
-    name: TrackerName = TrackerName.files
+    name: TrackerName = TrackerName.wandb
+    mode: WandbMode = WandbMode.offline
+    project: str = "bgm"
+    run_name: str | None = None
+    group: str | None = None
+    job_type: str = "matte"
+    tags: list[str] = field(default_factory=list)
+    samples: int = 8
+
+    def __post_init__(self) -> None:
+        _require(self.samples >= 0, "tracking.samples", self.samples, "0 or more")
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,24 @@ from typing import Any
 import cv2
 import torch
 
-from bgm.config import Config, LayerType, ModelName, OutputsConfig, Region, Unmatched
-from bgm.data import Pair, Sample, ZipDataset, find_pairs, find_truths, prefetch
+from bgm.builders import (
+    create_scorer,
+    create_trackers,
+    layer_specs,
+    load_network,
+    samples_wanted,
+)
+from bgm.config import Config, Unmatched
+from bgm.data import Pair, Sample, ZipDataset, find_pairs, prefetch
 from bgm.errors import BgmError
 from bgm.evaluation import Scorer
-from bgm.matting import Matting, load_matting
-from bgm.outputs import LayerBuilder, LayerSpec, Writer, output_path, to_host
+from bgm.matting import Matting
+from bgm.outputs import LayerBuilder, LayerSpec, Writer, output_path, strip, to_host
 from bgm.preflight import check_paths, create_output_dir, split_existing
 from bgm.provenance import describe, usable_cpus
 from bgm.records import ImageRecord, Summary, summarize
 from bgm.timing import Timer
-from bgm.tracking import ConsoleTracker, FilesTracker, RunInfo, Tracker
+from bgm.tracking import Preview, RunInfo
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +49,8 @@ class Run:
         matting: The network.
         build_layers: What is made of a matte.
         score: Compares a matte with the truth; None without truth.
+        previews: Pictures of the first images, by name, until they are reported.
+        samples: Pictures still to be made.
     """
 
     config: Config
@@ -51,6 +60,8 @@ class Run:
     matting: Matting
     build_layers: LayerBuilder
     score: Scorer | None
+    previews: dict[str, Preview] = field(default_factory=dict)
+    samples: int = 0
 
 
 def prepare(config: Config, output_dir: Path) -> Run:
@@ -65,16 +76,17 @@ def prepare(config: Config, output_dir: Path) -> Run:
         Path(config.data.bgr),
         skip_unmatched=config.data.unmatched is Unmatched.skip,
     )
-    score = _scorer(config, pairing.pairs)
+    score = create_scorer(config, pairing.pairs)
     specs = layer_specs(config.outputs)
     pairs, done = split_existing(pairing.pairs, specs, output_dir, config.on_existing)
     settled = [ImageRecord(name, "unmatched", why) for name, why in pairing.leftovers.items()]
     settled += [_skipped(pair, specs, output_dir) for pair in done]
     seed_everything(config.seed)
-    matting = _load(config)
+    matting = load_network(config)
     build_layers = LayerBuilder(specs)
     create_output_dir(output_dir)
-    return Run(config, output_dir, pairs, settled, matting, build_layers, score)
+    samples = samples_wanted(config.tracking)
+    return Run(config, output_dir, pairs, settled, matting, build_layers, score, samples=samples)
 
 
 def execute(run: Run, resolved: dict[str, Any]) -> Summary:
@@ -89,7 +101,7 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     """
     images = len(run.pairs) + len(run.settled)
     facts = describe(run.matting.device, run.matting.checkpoint)
-    trackers: list[Tracker] = [FilesTracker(), ConsoleTracker()]
+    trackers = create_trackers(run.config.tracking, run.output_dir)
     for tracker in trackers:
         tracker.start(RunInfo(run.output_dir, images, resolved, facts))
 
@@ -97,8 +109,9 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
 
     def report(record: ImageRecord) -> None:
         records.append(record)
+        preview = run.previews.pop(record.name, None)
         for tracker in trackers:
-            tracker.image(record)
+            tracker.image(record, preview)
 
     for record in run.settled:
         report(record)
@@ -126,21 +139,6 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     return summary
 
 
-def layer_specs(outputs: OutputsConfig) -> list[LayerSpec]:
-    """What the configuration says of each layer that is kept."""
-    return [
-        LayerSpec(
-            type=layer.name,
-            format=getattr(outputs, layer.name).format.name,
-            quality=getattr(outputs, layer.name).quality,
-            bits=outputs.pha.bits if layer is LayerType.pha else 8,
-            premultiplied=layer is LayerType.com and outputs.com.alpha.name == "premultiplied",
-            background=outputs.com.background if layer is LayerType.com else None,
-        )
-        for layer in outputs.types
-    ]
-
-
 def seed_everything(seed: int) -> None:
     """Seed what is random: torch, and OpenCV's RANSAC."""
     torch.manual_seed(seed)
@@ -150,42 +148,6 @@ def seed_everything(seed: int) -> None:
 def default_workers() -> int:
     """Threads that decode, or that write: one per processor, up to a few."""
     return min(_MOST_WORKERS, usable_cpus())
-
-
-def _load(config: Config) -> Matting:
-    settings: dict[str, Any] = {}
-    if config.model.name is ModelName.refine:
-        settings = {
-            "backbone_scale": config.model.backbone_scale,
-            "refine_mode": config.refine.mode.name,
-            "refine_sample_pixels": config.refine.sample_pixels,
-            "refine_threshold": config.refine.threshold,
-            "refine_kernel_size": config.refine.kernel_size,
-        }
-    return load_matting(
-        config.checkpoint,
-        config.backbone.name.name,
-        config.device.name,
-        model=config.model.name.name,
-        precision=config.precision.name,
-        checkpoints_dir=config.checkpoints_dir,
-        maps=bool({LayerType.err, LayerType.ref} & set(config.outputs.types)),
-        **settings,
-    )
-
-
-def _scorer(config: Config, pairs: Sequence[Pair]) -> Scorer | None:
-    kinds = ("pha", "fgr", "trimap")
-    given = {kind: getattr(config.data, kind) for kind in kinds}
-    if given["pha"] is None:
-        return None
-    truths = find_truths(
-        [pair.name for pair in pairs],
-        {kind: Path(path) for kind, path in given.items() if path is not None},
-        skip_unmatched=config.data.unmatched is Unmatched.skip,
-    )
-    unknown_only = config.scores.region is Region.unknown
-    return Scorer(truths, unknown_only=unknown_only, band=config.scores.band)
 
 
 def _samples(run: Run) -> Any:
@@ -213,6 +175,9 @@ def _matte(run: Run, sample: Sample, record: ImageRecord, writer: Writer) -> boo
     if run.score is not None:
         pixels = to_host(matte.alpha), to_host(matte.foreground)
         score = partial(run.score, record.name, *pixels)
+    if run.samples:
+        run.samples -= 1
+        run.previews[record.name] = strip(sample.src.to(run.matting.device), matte)
     writer.submit(record, layers, sample.started, score)
     return True
 

@@ -2,6 +2,7 @@
 
 from bgm.outputs.encode import EXTENSIONS, PARTIAL_SUFFIX
 from bgm.outputs.layers import LayerBuilder, LayerSpec, to_host, to_image
+from bgm.outputs.preview import checkerboard, strip
 from bgm.outputs.writer import Writer, output_path
 
 __all__ = [
@@ -10,7 +11,9 @@ __all__ = [
     "LayerBuilder",
     "LayerSpec",
     "Writer",
+    "checkerboard",
     "output_path",
+    "strip",
     "to_host",
     "to_image",
 ]

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bgm.records import ImageRecord, Summary
+
+Preview = NDArray[np.uint8]
+"""A small picture of source and matte, (H, W, 3), RGB."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,8 @@ class Tracker(Protocol):
     def start(self, run: RunInfo) -> None:
         """The run begins."""
 
-    def image(self, record: ImageRecord) -> None:
-        """An image is finished, whatever became of it."""
+    def image(self, record: ImageRecord, preview: Preview | None) -> None:
+        """An image is finished, whatever became of it; of the first ones there is a picture."""
 
     def finish(self, summary: Summary) -> None:
         """The run is over, or was interrupted."""

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from bgm.records import ImageRecord, Summary
-from bgm.tracking.base import RunInfo
+from bgm.tracking.base import Preview, RunInfo
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class ConsoleTracker:
         self._task = self._progress.add_task("", total=run.images, speed=0.0, current="")
         self._progress.start()
 
-    def image(self, record: ImageRecord) -> None:
+    def image(self, record: ImageRecord, preview: Preview | None) -> None:
         """Advance the bar; failures are always said aloud."""
         self._done += 1
         speed = self._done / (time.perf_counter() - self._started)

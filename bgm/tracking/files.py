@@ -6,7 +6,7 @@ import json
 from typing import Any, TextIO
 
 from bgm.records import ImageRecord, Summary
-from bgm.tracking.base import RunInfo
+from bgm.tracking.base import Preview, RunInfo
 
 IMAGES_FILE = "images.jsonl"
 RUN_FILE = "run.json"
@@ -21,7 +21,7 @@ class FilesTracker:
         self._images: TextIO = (run.output_dir / IMAGES_FILE).open("w", encoding="utf-8")
         self._write_run(Summary(status="running", images=run.images))
 
-    def image(self, record: ImageRecord) -> None:
+    def image(self, record: ImageRecord, preview: Preview | None) -> None:
         """Write the record, at once."""
         self._images.write(json.dumps(record.as_dict()) + "\n")
         self._images.flush()

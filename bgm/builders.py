@@ -1,0 +1,114 @@
+"""From a configuration to the parts of a run: one explicit function for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bgm.config import (
+    Config,
+    LayerType,
+    ModelName,
+    OutputsConfig,
+    Region,
+    TrackerName,
+    TrackingConfig,
+    Unmatched,
+)
+from bgm.data import Pair, find_truths
+from bgm.evaluation import Scorer
+from bgm.matting import Matting, load_matting
+from bgm.outputs import LayerSpec
+from bgm.tracking import (
+    ConsoleTracker,
+    FilesTracker,
+    Guarded,
+    Tracker,
+    WandbSettings,
+    WandbTracker,
+)
+
+
+def samples_wanted(tracking: TrackingConfig) -> int:
+    """How many sample pictures the trackers want."""
+    return tracking.samples if tracking.name is TrackerName.wandb else 0
+
+
+def create_trackers(tracking: TrackingConfig, output_dir: Path) -> list[Tracker]:
+    """Who is to be told of a run."""
+    trackers: list[Tracker] = [FilesTracker(), ConsoleTracker()]
+    if tracking.name is TrackerName.wandb:
+        settings = WandbSettings(
+            mode=tracking.mode.name,
+            project=tracking.project,
+            name=tracking.run_name or "/".join(output_dir.parts[-2:]),
+            group=tracking.group,
+            job_type=tracking.job_type,
+            tags=tracking.tags,
+        )
+        trackers.append(Guarded(WandbTracker(settings)))
+    return trackers
+
+
+def layer_specs(outputs: OutputsConfig) -> list[LayerSpec]:
+    """What the configuration says of each layer that is kept."""
+    return [
+        LayerSpec(
+            type=layer.name,
+            format=getattr(outputs, layer.name).format.name,
+            quality=getattr(outputs, layer.name).quality,
+            bits=outputs.pha.bits if layer is LayerType.pha else 8,
+            premultiplied=layer is LayerType.com and outputs.com.alpha.name == "premultiplied",
+            background=outputs.com.background if layer is LayerType.com else None,
+        )
+        for layer in outputs.types
+    ]
+
+
+def load_network(config: Config) -> Matting:
+    """The network with its weights.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be found, read, or is for another network.
+        ConfigError: This machine cannot compute that way.
+    """
+    settings: dict[str, Any] = {}
+    if config.model.name is ModelName.refine:
+        settings = {
+            "backbone_scale": config.model.backbone_scale,
+            "refine_mode": config.refine.mode.name,
+            "refine_sample_pixels": config.refine.sample_pixels,
+            "refine_threshold": config.refine.threshold,
+            "refine_kernel_size": config.refine.kernel_size,
+        }
+    return load_matting(
+        config.checkpoint,
+        config.backbone.name.name,
+        config.device.name,
+        model=config.model.name.name,
+        precision=config.precision.name,
+        checkpoints_dir=config.checkpoints_dir,
+        maps=bool({LayerType.err, LayerType.ref} & set(config.outputs.types))
+        or samples_wanted(config.tracking) > 0,
+        **settings,
+    )
+
+
+def create_scorer(config: Config, pairs: Sequence[Pair]) -> Scorer | None:
+    """What compares mattes with the truth; None without truth.
+
+    Raises:
+        DataError: An image is without truth and may not be.
+    """
+    kinds = ("pha", "fgr", "trimap")
+    given = {kind: getattr(config.data, kind) for kind in kinds}
+    if given["pha"] is None:
+        return None
+    truths = find_truths(
+        [pair.name for pair in pairs],
+        {kind: Path(path) for kind, path in given.items() if path is not None},
+        skip_unmatched=config.data.unmatched is Unmatched.skip,
+    )
+    unknown_only = config.scores.region is Region.unknown
+    return Scorer(truths, unknown_only=unknown_only, band=config.scores.band)

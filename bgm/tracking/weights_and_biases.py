@@ -1,0 +1,103 @@
+"""Logs a run to Weights & Biases."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from bgm.records import ImageRecord, Summary, Timings
+from bgm.tracking.base import Preview, RunInfo
+
+_SCORES = ("mse", "sad", "grad", "conn", "mad", "fg_mse")
+_TIMES = tuple(stage.name for stage in fields(Timings))
+_ALIGNMENT = ("applied", "reason", "matches", "inliers", "shift_px")
+_COLUMNS: list[str | int] = [
+    *("name", "status", "error", "width", "height", "refined"),
+    *(f"align/{part}" for part in _ALIGNMENT),
+    *(f"score/{metric}" for metric in _SCORES),
+    *(f"time/{stage}" for stage in _TIMES),
+]
+_LONGEST_TAG = 64
+
+
+@dataclass(frozen=True)
+class WandbSettings:
+    """What Weights & Biases is told about a run. Its own environment variables win over these.
+
+    Attributes:
+        mode: `offline` (nothing is sent), `online` or `disabled`.
+        project: Project the run belongs to.
+        name: Name of the run; None lets W&B invent one.
+        group: Runs that belong together, such as the jobs of a sweep.
+        job_type: Kind of run.
+        tags: Labels of the run.
+    """
+
+    mode: str = "offline"
+    project: str = "bgm"
+    name: str | None = None
+    group: str | None = None
+    job_type: str = "matte"
+    tags: list[str] = field(default_factory=list)
+
+
+class WandbTracker:
+    """One W&B run: settings, a table of images, running figures, samples and the summary."""
+
+    def __init__(self, settings: WandbSettings) -> None:
+        self._settings = settings
+        self._rows: list[list[Any]] = []
+
+    def start(self, run: RunInfo) -> None:
+        """Start the W&B run in the run's own directory."""
+        import wandb  # slow to import, and not needed by runs that are not logged to it
+
+        self._wandb = wandb
+        settings = self._settings
+        wishes: dict[str, tuple[str, Any]] = {
+            "WANDB_MODE": ("mode", settings.mode),
+            "WANDB_PROJECT": ("project", settings.project),
+            "WANDB_NAME": ("name", settings.name),
+            "WANDB_RUN_GROUP": ("group", settings.group),
+            "WANDB_JOB_TYPE": ("job_type", settings.job_type),
+            "WANDB_TAGS": ("tags", [tag[:_LONGEST_TAG] for tag in settings.tags]),
+            "WANDB_DIR": ("dir", str(run.output_dir)),
+        }
+        unset = {key: value for name, (key, value) in wishes.items() if name not in os.environ}
+        self._run: Any = wandb.init(
+            config={**run.config, "facts": run.facts},
+            # The jobs of a sweep share a process, and each is a run of its own.
+            reinit="create_new",
+            settings=wandb.Settings(silent=True, console="off"),
+            **unset,
+        )
+
+    def image(self, record: ImageRecord, preview: Preview | None) -> None:
+        """Log the running figures, keep the row, show the sample if it is one."""
+        self._rows.append(_row(record))
+        figures: dict[str, Any] = {
+            f"time/{stage}": value
+            for stage in _TIMES
+            if (value := getattr(record.timings, stage)) is not None
+        }
+        figures["images"] = len(self._rows)
+        if preview is not None:
+            figures["samples"] = self._wandb.Image(preview, caption=record.name)
+        self._run.log(figures)
+
+    def finish(self, summary: Summary) -> None:
+        """Log the table and the summary, and say how the run ended."""
+        self._run.log({"table": self._wandb.Table(columns=list(_COLUMNS), data=self._rows)})
+        self._run.summary.update(summary.as_dict())
+        self._run.finish(exit_code=0 if summary.status == "finished" else 1)
+
+
+def _row(record: ImageRecord) -> list[Any]:
+    alignment = record.alignment
+    return [
+        *(record.name, record.status, record.error, record.width, record.height, record.refined),
+        *(None if alignment is None else getattr(alignment, part) for part in _ALIGNMENT),
+        *(record.scores.get(metric) for metric in _SCORES),
+        *(getattr(record.timings, stage) for stage in _TIMES),
+    ]
