@@ -84,8 +84,9 @@ def matte(bgm, shoot):
     def run(*arguments: str) -> Outcome:
         folders = ["data=folders", f"data.src={shoot.src}", f"data.bgr={shoot.bgr}"]
         given = [str(a).partition("=")[0] for a in arguments]
-        where = [] if "output_dir" in given else ["output_dir=out"]
-        return bgm(*folders, *where, *arguments)
+        defaults = {"output_dir": "out", "tracking": "files"}
+        settings = [f"{key}={value}" for key, value in defaults.items() if key not in given]
+        return bgm(*folders, *settings, *arguments)
 
     return run
 

@@ -55,22 +55,21 @@ class WandbTracker:
 
         self._wandb = wandb
         settings = self._settings
-        wishes: dict[str, tuple[str, Any]] = {
-            "WANDB_MODE": ("mode", settings.mode),
-            "WANDB_PROJECT": ("project", settings.project),
-            "WANDB_NAME": ("name", settings.name),
-            "WANDB_RUN_GROUP": ("group", settings.group),
-            "WANDB_JOB_TYPE": ("job_type", settings.job_type),
-            "WANDB_TAGS": ("tags", [tag[:_LONGEST_TAG] for tag in settings.tags]),
-            "WANDB_DIR": ("dir", str(run.output_dir)),
-        }
-        unset = {key: value for name, (key, value) in wishes.items() if name not in os.environ}
+        named = os.environ.get("WANDB_TAGS")
+        tags = settings.tags if named is None else named.split(",")
+        mode: Any = os.environ.get("WANDB_MODE", settings.mode)
+        # Given one by one: W&B looks at its environment only once, and a sweep is many runs.
         self._run: Any = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", settings.project),
+            name=os.environ.get("WANDB_NAME", settings.name),
+            group=os.environ.get("WANDB_RUN_GROUP", settings.group),
+            job_type=os.environ.get("WANDB_JOB_TYPE", settings.job_type),
+            tags=[tag[:_LONGEST_TAG] for tag in tags if tag],
+            dir=os.environ.get("WANDB_DIR", str(run.output_dir)),
+            mode=mode,
             config={**run.config, "facts": run.facts},
-            # The jobs of a sweep share a process, and each is a run of its own.
             reinit="create_new",
             settings=wandb.Settings(silent=True, console="off"),
-            **unset,
         )
 
     def image(self, record: ImageRecord, preview: Preview | None) -> None:

@@ -1,0 +1,166 @@
+"""What Weights & Biases stores of a run, read back from its own files."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+from conftest import records
+from PIL import Image
+from wandb.proto import wandb_internal_pb2
+
+BLOCK = 32768
+
+
+def scan(path: Path):
+    """The records of a `.wandb` file, which is a LevelDB log behind a header of seven bytes."""
+    data, at, parts = path.read_bytes(), 7, []
+    while at + 7 <= len(data):
+        left = BLOCK - at % BLOCK
+        if left < 7:
+            at += left
+            continue
+        length, kind = struct.unpack_from("<HB", data, at + 4)
+        if kind == 0:
+            break
+        parts.append(data[at + 7 : at + 7 + length])
+        at += 7 + length
+        if kind in (1, 4):  # a whole record, or its last part
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(b"".join(parts))
+            parts = []
+            yield record
+
+
+class Stored:
+    """One offline run as W&B stored it."""
+
+    def __init__(self, root: Path) -> None:
+        (self.folder,) = root.glob("wandb/offline-run-*")
+        (log,) = self.folder.glob("*.wandb")
+        self.records = list(scan(log))
+        (self.run,) = [r.run for r in self.records if r.WhichOneof("record_type") == "run"]
+        (self.exit_code,) = [
+            r.exit.exit_code for r in self.records if r.WhichOneof("record_type") == "exit"
+        ]
+
+    @property
+    def config(self) -> dict:
+        return {item.key: json.loads(item.value_json) for item in self.run.config.update}
+
+    def history(self, key: str) -> list:
+        return [
+            json.loads(item.value_json)
+            for record in self.records
+            if record.WhichOneof("record_type") == "history"
+            for item in record.history.item
+            if "/".join(item.nested_key) == key or item.key == key
+        ]
+
+    @property
+    def summary(self) -> dict:
+        found = {}
+        for record in self.records:
+            if record.WhichOneof("record_type") == "summary":
+                for item in record.summary.update:
+                    found[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
+        return found
+
+    @property
+    def table(self) -> list[dict]:
+        (path,) = self.folder.glob("files/media/table/*.json")
+        stored = json.loads(path.read_text())
+        return [dict(zip(stored["columns"], row, strict=True)) for row in stored["data"]]
+
+    @property
+    def pictures(self) -> list[Path]:
+        return sorted(self.folder.glob("files/media/images/*.png"))
+
+
+@pytest.fixture(autouse=True)
+def no_wandb_environment(monkeypatch):
+    for name in ("MODE", "PROJECT", "NAME", "RUN_GROUP", "JOB_TYPE", "TAGS", "DIR"):
+        monkeypatch.delenv(f"WANDB_{name}", raising=False)
+
+
+def test_a_run_is_stored_with_settings_table_samples_and_summary(matte, shoot, tmp_path):
+    assert matte("tracking=wandb", f"data.pha={shoot.pha}", "tracking.samples=2").code == 0
+    stored = Stored(tmp_path / "out")
+    assert stored.run.project == "bgm"
+    assert stored.exit_code == 0
+    assert stored.config["refine"]["sample_pixels"] == 80_000
+    assert stored.config["data"]["src"] == str(shoot.src)
+    assert len(stored.config["facts"]["checkpoint"]["sha256"]) == 64
+
+    found = records(tmp_path / "out")
+    rows = {row["name"]: row for row in stored.table}
+    assert rows.keys() == found.keys()
+    for name, row in rows.items():
+        assert row["status"] == "written"
+        assert row["width"] == found[name]["width"]
+        assert row["score/mse"] == pytest.approx(found[name]["scores"]["mse"])
+        assert row["time/forward_ms"] == found[name]["timings"]["forward_ms"]
+    assert len(stored.history("time/forward_ms")) == 3
+    assert stored.summary["written"] == 3
+    assert stored.summary["stages"]["forward"]["median_ms"] > 0
+    assert stored.summary["scores"]["mad"] > 0
+
+    assert len(stored.pictures) == 2
+    with Image.open(stored.pictures[0]) as picture:
+        assert picture.height == 180
+        assert picture.width in (5 * 120, 5 * 144, 5 * 320)
+
+
+def test_the_jobs_of_a_sweep_are_runs_of_one_group_tagged_with_their_overrides(matte, tmp_path):
+    outcome = matte(
+        "tracking=wandb", "-m", "refine.sample_pixels=160,1600", "outputs.types=[pha,fgr]"
+    )
+    assert outcome.code == 0
+    runs = [Stored(tmp_path / f"out/{job}") for job in (0, 1)]
+    assert [run.run.run_group for run in runs] == ["out", "out"]
+    assert len({run.run.run_id for run in runs}) == 2
+    for run, pixels in zip(runs, (160, 1600), strict=True):
+        assert {f"refine.sample_pixels={pixels}", "outputs.types=[pha,fgr]"} <= set(run.run.tags)
+        assert run.config["refine"]["sample_pixels"] == pixels
+
+
+def test_names_and_tags_are_settings_and_the_environment_wins(matte, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_PROJECT", "from-the-environment")
+    options = ["tracking.project=mine", "tracking.run_name=first", "tracking.tags=[a,b]"]
+    matte("tracking=wandb", *options, "tracking.job_type=trial", "tracking.group=all")
+    run = Stored(tmp_path / "out").run
+    assert run.project == "from-the-environment"
+    assert (run.display_name, run.job_type, run.run_group) == ("first", "trial", "all")
+    assert list(run.tags) == ["a", "b"]
+
+
+def test_disabled_stores_nothing(matte, tmp_path):
+    assert matte("tracking=wandb", "tracking.mode=disabled").code == 0
+    assert not list(tmp_path.rglob("*.wandb"))
+
+
+def test_a_tracker_that_cannot_start_does_not_stop_the_mattes(matte, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "nonsense")
+    outcome = matte("tracking=wandb")
+    assert outcome.code == 0
+    assert outcome.out.count("WandbTracker stopped working, the run goes on without it") == 1
+    assert len(records(tmp_path / "out")) == 3
+
+
+def test_a_tracker_that_breaks_on_the_way_does_not_stop_the_mattes(matte, tmp_path, monkeypatch):
+    def broken(*arguments, **options):
+        raise OSError("the disk of W&B is gone")
+
+    monkeypatch.setattr("wandb.Image", broken)
+    outcome = matte("tracking=wandb")
+    assert outcome.code == 0
+    assert outcome.out.count("the disk of W&B is gone") == 1
+    assert len(records(tmp_path / "out")) == 3
+
+
+def test_files_keeps_to_files(matte, tmp_path):
+    assert matte("tracking=files").code == 0
+    assert not (tmp_path / "out/wandb").exists()
+    assert (tmp_path / "out/run.json").exists()
