@@ -86,8 +86,10 @@ FLAT = np.full((480, 640, 3), 128, np.uint8)
         (NOISE, np.random.default_rng(1).integers(0, 255, (480, 640, 3), np.uint8)),
         (NOISE, np.ascontiguousarray(NOISE[::-1])),
         (NOISE[:16, :16], NOISE[16:32, :16]),
+        (NOISE[:1, :1], NOISE[:1, :1]),
+        (NOISE[:3], FLAT[:3]),
     ],
-    ids=["flat", "flat-background", "flat-source", "unrelated", "mirrored", "tiny"],
+    ids=["flat", "flat-background", "flat-source", "unrelated", "mirrored", "tiny", "one pixel", "thin"],
 )
 def test_hopeless_pairs_keep_their_background(src, bgr):
     aligned, alignment = align_background(src, bgr)

@@ -19,6 +19,7 @@ from bgm.records import Alignment
 
 _FEATURES = 5000
 _MAX_SIDE = 2000  # features are looked for at no more than this many pixels a side
+_LEAST_SIDE = 32  # ORB's patches are 31 pixels wide
 _MIN_INLIERS = 20
 _MIN_INLIER_SHARE = 0.15
 _RANSAC_PX = 2.0
@@ -88,6 +89,9 @@ def _match(
     from_grey: NDArray[np.uint8], to_grey: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Points of two images that look the same, each the best match of the other."""
+    nothing = np.empty((0, 2), np.float32)
+    if min(to_grey.shape) < _LEAST_SIDE:
+        return nothing, nothing
     scale = min(1.0, _MAX_SIDE / max(to_grey.shape))
     found = []
     for grey in (from_grey, to_grey):
@@ -95,7 +99,6 @@ def _match(
         found.append(cv2.ORB.create(nfeatures=_FEATURES).detectAndCompute(small, None))
     (from_keys, from_features), (to_keys, to_features) = found
     if not from_keys or not to_keys:
-        nothing = np.empty((0, 2), np.float32)
         return nothing, nothing
     matches = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True).match(from_features, to_features)
     from_points = np.array([from_keys[m.queryIdx].pt for m in matches], np.float32)
