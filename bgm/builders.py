@@ -11,13 +11,12 @@ from bgm.config import (
     LayerType,
     ModelName,
     OutputsConfig,
-    Region,
     TrackerName,
     TrackingConfig,
     Unmatched,
 )
 from bgm.data import Pair, find_truths
-from bgm.evaluation import Scorer
+from bgm.evaluation import Scorer, unknown_only
 from bgm.matting import Matting, load_matting
 from bgm.outputs import LayerSpec
 from bgm.tracking import (
@@ -110,5 +109,8 @@ def create_scorer(config: Config, pairs: Sequence[Pair]) -> Scorer | None:
         {kind: Path(path) for kind, path in given.items() if path is not None},
         skip_unmatched=config.data.unmatched is Unmatched.skip,
     )
-    unknown_only = config.scores.region is Region.unknown
-    return Scorer(truths, unknown_only=unknown_only, band=config.scores.band)
+    return Scorer(
+        truths,
+        unknown_only=unknown_only(config.scores.region.name, given["trimap"]),
+        band=config.scores.band,
+    )

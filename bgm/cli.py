@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bgm.config import parse_config, refuse_unknown
+from bgm.config import Config, EvaluateConfig, parse_config, refuse_unknown
 from bgm.errors import BgmError
 
 EXIT_DONE, EXIT_SOME_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -25,9 +26,29 @@ EXIT_DONE, EXIT_SOME_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 0, 1, 2, 130
 Job = Callable[[DictConfig], int]
 
 
+@dataclass(frozen=True)
+class Command:
+    """One command: a Hydra application.
+
+    Attributes:
+        job: Takes a composed configuration and returns an exit code.
+        config_name: Its primary configuration in `conf/`.
+        schema: What that configuration must be.
+    """
+
+    job: Job
+    config_name: str
+    schema: type[Config] | type[EvaluateConfig]
+
+
 def main() -> NoReturn:
     """Run the command `bgm`."""
-    sys.exit(run_application(matte, "bgm"))
+    sys.exit(run_application(MATTE))
+
+
+def main_evaluate() -> NoReturn:
+    """Run the command `bgm-evaluate`."""
+    sys.exit(run_application(EVALUATE))
 
 
 def matte(raw: DictConfig) -> int:
@@ -44,7 +65,7 @@ def matte(raw: DictConfig) -> int:
     """
     from bgm import runner  # torch and the networks: not needed to say that a setting is wrong
 
-    config = parse_config(raw)
+    config = parse_config(raw, Config)
     hydra_config = HydraConfig.get()
     output_dir = Path(hydra_config.runtime.output_dir).absolute()
     config.output_dir = str(output_dir)
@@ -61,12 +82,33 @@ def matte(raw: DictConfig) -> int:
     return EXIT_SOME_FAILED if summary.failed else EXIT_DONE
 
 
-def run_application(job: Job, config_name: str) -> int:
-    """Run a job as a Hydra application.
+def evaluate(raw: DictConfig) -> int:
+    """Score mattes, whatever made them, against the truth.
 
     Args:
-        job: Takes a composed configuration and returns an exit code.
-        config_name: Its primary configuration in `conf/`.
+        raw: The composed configuration.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BgmError: There is nothing to compare.
+    """
+    from bgm.evaluation import evaluate
+
+    config = parse_config(raw, EvaluateConfig)
+    output_dir = Path(HydraConfig.get().runtime.output_dir)
+    rows = evaluate.evaluate(config)
+    evaluate.write_report(rows, output_dir)
+    return EXIT_SOME_FAILED if any(row.error for row in rows) else EXIT_DONE
+
+
+MATTE = Command(matte, "bgm", Config)
+EVALUATE = Command(evaluate, "evaluate", EvaluateConfig)
+
+
+def run_application(command: Command) -> int:
+    """Run a command as a Hydra application.
 
     Returns:
         The exit code: that of the job, or 2 if it could not start; of a sweep 0, or 1 if one of
@@ -81,19 +123,21 @@ def run_application(job: Job, config_name: str) -> int:
     def task(raw: DictConfig) -> None:
         codes.append(EXIT_REFUSED)
         try:
-            codes[-1] = job(raw)
+            codes[-1] = command.job(raw)
         except BgmError as error:
             _print_error(str(error))
 
     decorate = hydra.main(
-        version_base="1.3", config_path=str(config_directory()), config_name=config_name
+        version_base="1.3",
+        config_path=str(config_directory()),
+        config_name=command.config_name,
     )
     try:
         decorate(task)()
     except Exception as error:
         if codes:  # nobody foresaw it: the trace is wanted
             raise
-        _print_error(_explain(error))
+        _print_error(_explain(error, command.schema))
         return EXIT_REFUSED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -124,7 +168,7 @@ def _write_snapshot(resolved: DictConfig, folder: Path) -> None:
     OmegaConf.save(hydra_config.overrides.task, folder / "overrides.yaml")
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: Exception, schema: type) -> str:
     """What Hydra has against the command line, in words, with the legal choices or keys."""
     message = str(error)
     if isinstance(error, MissingConfigException) and error.options:
@@ -132,7 +176,7 @@ def _explain(error: Exception) -> str:
         return f"{group}={choice}: no such choice; there are {', '.join(sorted(error.options))}"
     if "Could not override" in message:
         try:
-            refuse_unknown(message.split("'")[1])
+            refuse_unknown(message.split("'")[1], schema)
         except BgmError as unknown:
             return str(unknown)
     if isinstance(error, OSError):  # Hydra makes the output directory before the job starts

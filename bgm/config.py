@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -35,7 +35,7 @@ OnExisting = Enum("OnExisting", ["error", "skip", "overwrite"])
 Unmatched = Enum("Unmatched", ["error", "skip"])
 LayerType = Enum("LayerType", ["com", "pha", "fgr", "err", "ref"])
 Format = Enum("Format", ["png", "jpg", "webp", "tiff"])
-Region = Enum("Region", ["whole", "unknown"])
+Region = Enum("Region", ["auto", "whole", "unknown"])
 TrackerName = Enum("TrackerName", ["files", "wandb"])
 WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
 AlphaKind = Enum("AlphaKind", ["straight", "premultiplied"])
@@ -189,9 +189,9 @@ class OutputsConfig:
 @dataclass
 @dataclass
 class ScoresConfig:
-    """Where a matte is compared with the truth."""
+    """Where a matte is compared with the truth; auto: the unknown region if there is a trimap."""
 
-    region: Region = Region.whole
+    region: Region = Region.auto
     band: int = 20
 
     def __post_init__(self) -> None:
@@ -244,14 +244,43 @@ class Config:
             if getattr(self.data, key) is not None and self.data.pha is None:
                 raise ConfigError(f"data.{key} is for scoring, which needs data.pha too")
         if self.data.trimap is not None and self.scores.region is Region.whole:
-            raise ConfigError("data.trimap is used only with scores.region=unknown; add that")
+            raise ConfigError("data.trimap is not used with scores.region=whole; leave one out")
 
 
-def parse_config(raw: DictConfig) -> Config:
-    """Check a composed configuration against the schema.
+@dataclass
+class EvaluateConfig:
+    """One run of `bgm-evaluate`."""
+
+    pred: str = MISSING
+    true: str = MISSING
+    trimap: str | None = None
+    scores: ScoresConfig = field(default_factory=ScoresConfig)
+    unmatched: Unmatched = Unmatched.error
+    workers: int | None = None
+    output_dir: str = MISSING
+
+    def __post_init__(self) -> None:
+        if self.workers is not None:
+            _require(self.workers >= 1, "workers", self.workers, "1 or more, or null")
+        if self.trimap is not None and self.scores.region is Region.whole:
+            raise ConfigError("trimap is not used with scores.region=whole; leave one out")
+
+
+Schema = TypeVar("Schema", Config, EvaluateConfig)
+
+_PATHS = (
+    *("data.src", "data.bgr", "data.pha", "data.fgr", "data.trimap"),
+    *("checkpoint", "checkpoints_dir", "outputs.com.background"),
+    *("pred", "true", "trimap", "output_dir"),
+)
+
+
+def parse_config(raw: DictConfig, schema: type[Schema]) -> Schema:
+    """Check a composed configuration against its schema.
 
     Args:
         raw: The configuration as Hydra composed it.
+        schema: What it must be.
 
     Returns:
         The typed configuration, its paths absolute.
@@ -266,44 +295,29 @@ def parse_config(raw: DictConfig) -> Config:
     try:
         plain = OmegaConf.to_container(raw, resolve=True)
         for key in _dotted(plain):
-            refuse_unknown(key)
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+            refuse_unknown(key, schema)
+        typed = OmegaConf.merge(OmegaConf.structured(schema), plain)
+        for key in _PATHS:
+            path = OmegaConf.select(typed, key)
+            is_colour = key == "outputs.com.background" and path and parse_colour(path)
+            if path not in (None, "auto") and not is_colour:
+                # From the current directory, so that a snapshot works from anywhere.
+                OmegaConf.update(typed, key, str(Path(path).expanduser().absolute()))
+        config = OmegaConf.to_object(typed)
     except OmegaConfBaseException as error:
         message = str(error.msg or error).splitlines()[0]
         raise ConfigError(f"{error.full_key or 'configuration'}: {message}") from None
-    assert isinstance(config, Config)
-    _make_paths_absolute(config)
+    assert isinstance(config, schema)
     return config
 
 
-def _make_paths_absolute(config: Config) -> None:
-    """Take relative paths from the current directory, so that a snapshot works from anywhere."""
-    config.data.src = _absolute(config.data.src)
-    config.data.bgr = _absolute(config.data.bgr)
-    for key in ("pha", "fgr", "trimap"):
-        if getattr(config.data, key) is not None:
-            setattr(config.data, key, _absolute(getattr(config.data, key)))
-    config.output_dir = _absolute(config.output_dir)
-    if config.checkpoint != "auto":
-        config.checkpoint = _absolute(config.checkpoint)
-    if config.checkpoints_dir is not None:
-        config.checkpoints_dir = _absolute(config.checkpoints_dir)
-    background = config.outputs.com.background
-    if background is not None and parse_colour(background) is None:
-        config.outputs.com.background = _absolute(background)
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
-
-
-def refuse_unknown(key: str) -> None:
-    """Refuse a dotted key that the schema does not have.
+def refuse_unknown(key: str, schema: type) -> None:
+    """Refuse a dotted key that a schema does not have.
 
     Raises:
         ConfigError: It names the keys there are, and the nearest one.
     """
-    node: Any = OmegaConf.to_container(OmegaConf.structured(Config))
+    node: Any = OmegaConf.to_container(OmegaConf.structured(schema))
     prefix = ""
     for part in key.split("."):
         known = list(node) if isinstance(node, dict) else []

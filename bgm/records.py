@@ -4,9 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+
+
+class Shown(NamedTuple):
+    """How an error is printed: its heading with the scale, and the factor to it."""
+
+    label: str
+    factor: float
+
+
+SHOWN = {
+    "mse": Shown("MSE x1000", 1e3),
+    "sad": Shown("SAD /1000", 1.0),  # recorded divided by 1000 already
+    "grad": Shown("Grad /1000", 1e-3),
+    "conn": Shown("Conn /1000", 1e-3),
+    "mad": Shown("MAD x1000", 1e3),
+    "fg_mse": Shown("Fg MSE x1000", 1e3),
+}
+"""The scale of each error in tables for people, that of the tables in the literature."""
 
 
 @dataclass(frozen=True)

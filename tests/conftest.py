@@ -67,10 +67,10 @@ def bgm(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     cv2.setNumThreads(2)
 
-    def run(*arguments: str, job=cli.matte, config="bgm") -> Outcome:
+    def run(*arguments: str, command=cli.MATTE) -> Outcome:
         GlobalHydra.instance().clear()
         monkeypatch.setattr(sys, "argv", ["bgm", *map(str, arguments)])
-        code = cli.run_application(job, config)
+        code = cli.run_application(command)
         said = capsys.readouterr()
         return Outcome(code, said.out, said.err)
 

@@ -89,7 +89,16 @@ FLAT = np.full((480, 640, 3), 128, np.uint8)
         (NOISE[:1, :1], NOISE[:1, :1]),
         (NOISE[:3], FLAT[:3]),
     ],
-    ids=["flat", "flat-background", "flat-source", "unrelated", "mirrored", "tiny", "one pixel", "thin"],
+    ids=[
+        "flat",
+        "flat-background",
+        "flat-source",
+        "unrelated",
+        "mirrored",
+        "tiny",
+        "one pixel",
+        "thin",
+    ],
 )
 def test_hopeless_pairs_keep_their_background(src, bgr):
     aligned, alignment = align_background(src, bgr)

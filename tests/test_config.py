@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from bgm.cli import config_directory
-from bgm.config import parse_config
+from bgm.config import Config, parse_config
 
 CONF = config_directory()
 GROUPS = sorted(
@@ -118,11 +118,11 @@ def compose_config(*overrides):
 def test_every_shipped_choice_is_valid(path):
     group, choice = path.parent.as_posix(), path.stem
     extra = ["data.src=src", "data.bgr=bgr"] if choice == "folders" else []
-    parse_config(compose_config(f"{group}={choice}", *extra))
+    parse_config(compose_config(f"{group}={choice}", *extra), Config)
 
 
 def test_the_defaults_are_those_of_the_contract():
-    config = parse_config(compose_config())
+    config = parse_config(compose_config(), Config)
     assert config.model.name.name == "refine"
     assert config.model.backbone_scale == 0.25
     refine = config.refine
@@ -134,9 +134,9 @@ def test_the_defaults_are_those_of_the_contract():
 
 
 def test_presets_set_scale_and_pixels_together_and_yield_to_the_command_line():
-    config = parse_config(compose_config("preset=4k"))
+    config = parse_config(compose_config("preset=4k"), Config)
     assert (config.model.backbone_scale, config.refine.sample_pixels) == (0.125, 320_000)
-    config = parse_config(compose_config("preset=4k", "refine.sample_pixels=5"))
+    config = parse_config(compose_config("preset=4k", "refine.sample_pixels=5"), Config)
     assert (config.model.backbone_scale, config.refine.sample_pixels) == (0.125, 5)
 
 

@@ -10,11 +10,13 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import DEMO, files, shrink
 
+from bgm import cli
 from bgm.config import parse_config
 
 ROOT = Path(__file__).parent.parent
@@ -102,14 +104,20 @@ def test_the_python_example_of_the_readme_runs(tmp_path, monkeypatch):
     assert (tmp_path / "cutout.png").exists()
 
 
-COMMANDS = re.findall(r"^bgm (.*?)(?:  #.*)?$", README, re.MULTILINE)
+COMMANDS = re.findall(r"^(bgm\S*) (.*?)(?:  #.*)?$", README, re.MULTILINE)
+APPLICATIONS = {"bgm": cli.MATTE, "bgm-evaluate": cli.EVALUATE}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_commands_of_the_readme_are_legal(bgm, command):
-    arguments = [a for a in shlex.split(command) if a != "-m"]
+@pytest.mark.parametrize(("name", "line"), COMMANDS)
+def test_the_commands_of_the_readme_are_legal(bgm, name, line):
+    arguments = [a for a in shlex.split(line) if a != "-m"]
     single = [re.sub(r"=([^\[,]*),.*", r"=\1", argument) for argument in arguments]
-    checked = []
-    outcome = bgm(*single, job=lambda raw: checked.append(parse_config(raw)) or 0)
+    command, checked = APPLICATIONS[name], []
+
+    def check(raw):
+        checked.append(parse_config(raw, command.schema))
+        return 0
+
+    outcome = bgm(*single, command=replace(command, job=check))
     assert outcome.code == 0, outcome.err
     assert checked

@@ -59,7 +59,7 @@ def test_unmatched_files_can_be_skipped(src, bgr):
 
 def test_a_long_list_of_unmatched_files_is_cut(src, bgr):
     touch(src, *(f"x{i}.jpg" for i in range(30)))
-    with pytest.raises(DataError, match="30 files without partner") as error:
+    with pytest.raises(DataError, match="30 x file without partner") as error:
         find_pairs(src, bgr)
     assert "and 20 more" in str(error.value)
 

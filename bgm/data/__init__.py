@@ -3,7 +3,7 @@
 from bgm.data.align import align_background
 from bgm.data.datasets import ImagesDataset, Sample, ZipDataset, to_unit_float
 from bgm.data.decode import read_alpha, read_image
-from bgm.data.pairs import Pair, Pairing, find_pairs, find_truths, list_images
+from bgm.data.pairs import Pair, Pairing, describe, find_pairs, find_truths, list_images
 from bgm.data.prefetch import prefetch
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Sample",
     "ZipDataset",
     "align_background",
+    "describe",
     "find_pairs",
     "find_truths",
     "list_images",

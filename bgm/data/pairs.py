@@ -83,8 +83,7 @@ def find_pairs(src: Path, bgr: Path, *, skip_unmatched: bool = False) -> Pairing
             pairing.leftovers[name] = f"source without a background: {sources[name][0]}"
     pairing.leftovers = dict(sorted(pairing.leftovers.items()))
     if pairing.leftovers and not skip_unmatched:
-        heading = _heading(len(pairing.leftovers), "file", "without partner")
-        raise DataError(_describe(pairing.leftovers, heading))
+        raise DataError(describe(pairing.leftovers, "file without partner", "data.unmatched=skip"))
     return pairing
 
 
@@ -116,7 +115,7 @@ def find_truths(
                 files = ", ".join(path.name for path in paths)
                 problems[name] = f"more than one {kind}: {files}" if paths else f"no {kind}"
     if problems and not skip_unmatched:
-        raise DataError(_describe(problems, _heading(len(problems), "image", "without truth")))
+        raise DataError(describe(problems, "image without truth", "unmatched=skip"))
     return truths
 
 
@@ -130,7 +129,7 @@ def list_images(root: Path) -> dict[str, Path]:
     ambiguous: dict[str, str] = {}
     _drop_ambiguous(found, "image", ambiguous)
     if ambiguous:
-        raise DataError(_describe(ambiguous, "two images of one name"))
+        raise DataError(describe(ambiguous, "name with several images"))
     return {name: paths[0] for name, paths in sorted(found.items())}
 
 
@@ -172,12 +171,16 @@ def _drop_ambiguous(found: dict[str, list[Path]], kind: str, leftovers: dict[str
             leftovers[name] = f"more than one {kind} of that name: {files}"
 
 
-def _heading(count: int, what: str, lack: str) -> str:
-    return f"{count} {what}{'s'[: count > 1]} {lack} (data.unmatched=skip goes on without)"
+def describe(problems: Mapping[str, str], what: str, remedy: str | None = None) -> str:
+    """Say what is wrong with the first few of many files.
 
-
-def _describe(leftovers: dict[str, str], heading: str) -> str:
-    lines = [f"  {name}: {why}" for name, why in list(leftovers.items())[:_LISTED]]
-    if len(leftovers) > _LISTED:
-        lines.append(f"  ... and {len(leftovers) - _LISTED} more")
-    return "\n".join([f"{heading}:", *lines])
+    Args:
+        problems: What is wrong, by name.
+        what: What each of them is.
+        remedy: The setting that goes on without them.
+    """
+    lines = [f"  {name}: {why}" for name, why in list(problems.items())[:_LISTED]]
+    if len(problems) > _LISTED:
+        lines.append(f"  ... and {len(problems) - _LISTED} more")
+    hint = f" ({remedy} goes on without)" if remedy else ""
+    return "\n".join([f"{len(problems)} x {what}{hint}:", *lines])

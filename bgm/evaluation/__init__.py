@@ -1,6 +1,14 @@
 """Scores of mattes against the truth."""
 
 from bgm.evaluation.scores import METRICS, alpha_errors, foreground_mse, unknown_band
-from bgm.evaluation.truth import Scorer, Scores
+from bgm.evaluation.truth import Scorer, Scores, unknown_only
 
-__all__ = ["METRICS", "Scorer", "Scores", "alpha_errors", "foreground_mse", "unknown_band"]
+__all__ = [
+    "METRICS",
+    "Scorer",
+    "Scores",
+    "alpha_errors",
+    "foreground_mse",
+    "unknown_band",
+    "unknown_only",
+]

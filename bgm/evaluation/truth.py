@@ -15,6 +15,11 @@ from bgm.evaluation.scores import alpha_errors, foreground_mse, unknown_band
 Scores = dict[str, float | None]
 
 
+def unknown_only(region: str, trimap: str | None) -> bool:
+    """Whether a setting of `region` (`auto`, `whole` or `unknown`) means the unknown region."""
+    return region == "unknown" or (region == "auto" and trimap is not None)
+
+
 class Scorer:
     """Compares mattes with the truth.
 

@@ -9,25 +9,12 @@ import rich
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bgm.records import ImageRecord, Summary
+from bgm.records import SHOWN, ImageRecord, Summary
 from bgm.tracking.base import Preview, RunInfo
 
 log = logging.getLogger(__name__)
 
 _NAME_WIDTH = 40
-
-SCORE_LABELS = {
-    "mse": "MSE x1000",
-    "sad": "SAD /1000",
-    "grad": "Grad /1000",
-    "conn": "Conn /1000",
-    "mad": "MAD x1000",
-    "fg_mse": "Fg MSE x1000",
-}
-"""How each error is headed in tables: as in the tables of the literature."""
-
-SCORE_SCALES = {"mse": 1e3, "sad": 1.0, "grad": 1e-3, "conn": 1e-3, "mad": 1e3, "fg_mse": 1e3}
-"""From a recorded error to the one shown; `sad` is recorded divided by 1000 already."""
 
 
 class ConsoleHandler(logging.Handler):
@@ -106,8 +93,8 @@ def scores_table(scores: dict[str, float], title: str) -> Table:
     """One row of errors, each named with the scale that it is printed in."""
     table = Table(title=title, title_justify="left")
     for metric in scores:
-        table.add_column(SCORE_LABELS[metric], justify="right")
-    table.add_row(*(f"{value * SCORE_SCALES[metric]:.3f}" for metric, value in scores.items()))
+        table.add_column(SHOWN[metric].label, justify="right")
+    table.add_row(*(f"{value * SHOWN[metric].factor:.3f}" for metric, value in scores.items()))
     return table
 
 

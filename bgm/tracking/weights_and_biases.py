@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from bgm.records import ImageRecord, Summary, Timings
+from bgm.records import SHOWN, ImageRecord, Summary, Timings
 from bgm.tracking.base import Preview, RunInfo
 
-_SCORES = ("mse", "sad", "grad", "conn", "mad", "fg_mse")
+_SCORES = tuple(SHOWN)
 _TIMES = tuple(stage.name for stage in fields(Timings))
 _ALIGNMENT = ("applied", "reason", "matches", "inliers", "shift_px")
 _COLUMNS: list[str | int] = [
