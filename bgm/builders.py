@@ -34,9 +34,13 @@ def samples_wanted(tracking: TrackingConfig) -> int:
     return tracking.samples if tracking.name is TrackerName.wandb else 0
 
 
-def create_trackers(tracking: TrackingConfig, output_dir: Path) -> list[Tracker]:
+def create_trackers(
+    tracking: TrackingConfig, output_dir: Path, *, console: bool = True
+) -> list[Tracker]:
     """Who is to be told of a run."""
-    trackers: list[Tracker] = [FilesTracker(), ConsoleTracker()]
+    trackers: list[Tracker] = [FilesTracker()]
+    if console:
+        trackers.append(ConsoleTracker())
     if tracking.name is TrackerName.wandb:
         settings = WandbSettings(
             mode=tracking.mode.name,

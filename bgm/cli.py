@@ -69,13 +69,19 @@ def matte(raw: DictConfig) -> int:
     hydra_config = HydraConfig.get()
     output_dir = Path(hydra_config.runtime.output_dir).absolute()
     config.output_dir = str(output_dir)
-    if hydra_config.mode is RunMode.MULTIRUN:
+    is_job_of_sweep = hydra_config.mode is RunMode.MULTIRUN
+    if is_job_of_sweep:
         config.tracking.group = config.tracking.group or output_dir.parent.name
         config.tracking.tags += list(hydra_config.overrides.task)
     resolved = OmegaConf.structured(config)
-    run = runner.prepare(config, output_dir)
-    _write_snapshot(resolved, output_dir / ".hydra")
     plain: Any = OmegaConf.to_container(resolved, enum_to_str=True)
+    try:
+        run = runner.prepare(config, output_dir)
+    except BgmError as error:
+        if is_job_of_sweep:
+            runner.record_refusal(config, output_dir, plain, error)
+        raise
+    _write_snapshot(resolved, output_dir / ".hydra")
     summary = runner.execute(run, plain)
     if summary.status == "interrupted":
         return EXIT_INTERRUPTED
@@ -119,6 +125,7 @@ def run_application(command: Command) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.argv[1:] = _tolerate(sys.argv[1:])
     codes: list[int] = []
+    failures: list[str] = []
 
     def task(raw: DictConfig) -> None:
         codes.append(EXIT_REFUSED)
@@ -126,6 +133,12 @@ def run_application(command: Command) -> int:
             codes[-1] = command.job(raw)
         except BgmError as error:
             _print_error(str(error))
+            failures.append(_describe_job(len(codes) - 1, error))
+        except Exception as error:
+            failures.append(_describe_job(len(codes) - 1, error))
+            raise
+        if codes[-1] == EXIT_INTERRUPTED:
+            raise KeyboardInterrupt  # ends a sweep too
 
     decorate = hydra.main(
         version_base="1.3",
@@ -141,9 +154,17 @@ def run_application(command: Command) -> int:
         return EXIT_REFUSED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    if len(codes) > 1 and EXIT_INTERRUPTED not in codes:
+    finally:
+        if len(codes) > 1 and failures:
+            _print_error(f"{len(failures)} of {len(codes)} jobs failed:\n" + "\n".join(failures))
+    if len(codes) > 1:
         return EXIT_SOME_FAILED if any(codes) else EXIT_DONE
     return max(codes, default=EXIT_DONE)
+
+
+def _describe_job(number: int, error: Exception) -> str:
+    overrides = " ".join(HydraConfig.get().overrides.task)
+    return f"  {number} ({overrides}): {str(error) or type(error).__name__}"
 
 
 def _tolerate(arguments: list[str]) -> list[str]:

@@ -122,7 +122,7 @@ class Summary:
     """A run in a few numbers.
 
     Attributes:
-        status: `running`, `finished` or `interrupted`.
+        status: `running`, `finished`, `interrupted`, or `failed` (as a whole, not by an image).
         images: Images the run was asked for.
         written: Images of which every file is stored.
         failed: Images that failed.
@@ -133,6 +133,7 @@ class Summary:
         stages: Figures per stage, by the names of `Timings` without their unit.
         scored: Images that were compared with the truth.
         scores: Mean of each error over the images that have it.
+        error: Why the run failed as a whole, or None.
     """
 
     status: str
@@ -146,6 +147,7 @@ class Summary:
     stages: dict[str, StageSummary] = field(default_factory=dict)
     scored: int = 0
     scores: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The summary as nested plain values, ready for JSON."""
@@ -153,7 +155,11 @@ class Summary:
 
 
 def summarize(
-    records: Iterable[ImageRecord], images: int, seconds: float, status: str = "finished"
+    records: Iterable[ImageRecord],
+    images: int,
+    seconds: float,
+    status: str = "finished",
+    error: str | None = None,
 ) -> Summary:
     """Sum up the records of a run.
 
@@ -162,6 +168,7 @@ def summarize(
         images: Images the run was asked for.
         seconds: Wall-clock time they took.
         status: What to say of the run.
+        error: Why it failed as a whole, if it did.
     """
     records = list(records)
     count = {s: sum(r.status == s for r in records) for s in {r.status for r in records}}
@@ -185,6 +192,7 @@ def summarize(
         stages=stages,
         scored=sum(bool(record.scores) for record in records),
         scores=mean_scores(record.scores for record in records),
+        error=error,
     )
 
 

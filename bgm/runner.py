@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -113,9 +113,35 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
         for tracker in trackers:
             tracker.image(record, preview)
 
-    for record in run.settled:
-        report(record)
     started = time.perf_counter()
+    status, error = "failed", None
+    try:
+        for record in run.settled:
+            report(record)
+        status = _matte_all(run, report)
+    except Exception as unforeseen:
+        error = _say(unforeseen)
+        raise
+    finally:
+        seconds = time.perf_counter() - started
+        summary = summarize(records, images, seconds, status, error)
+        for tracker in trackers:
+            tracker.finish(summary)
+    return summary
+
+
+def record_refusal(
+    config: Config, output_dir: Path, resolved: dict[str, Any], error: BgmError
+) -> None:
+    """Leave a record of a run that could not start, so that a sweep can show it as failed."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+    for tracker in create_trackers(config.tracking, output_dir, console=False):
+        tracker.start(RunInfo(output_dir, 0, resolved, {}))
+        tracker.finish(Summary(status="failed", images=0, error=str(error)))
+
+
+def _matte_all(run: Run, report: Callable[[ImageRecord], None]) -> str:
+    """Matte every pair; say whether the run was `finished` or `interrupted`."""
     status = "finished"
     outputs = run.config.outputs
     writers = outputs.workers or default_workers()
@@ -133,10 +159,7 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
             status = "interrupted"
         for finished in writer.drain():
             report(finished)
-    summary = summarize(records, images, time.perf_counter() - started, status)
-    for tracker in trackers:
-        tracker.finish(summary)
-    return summary
+    return status
 
 
 def seed_everything(seed: int) -> None:

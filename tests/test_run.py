@@ -192,7 +192,31 @@ def test_a_sweep_with_a_bad_job_goes_on_and_says_so(matte, tmp_path):
     outcome = matte("-m", "refine.threshold=2,0.5", "outputs.types=[pha]")
     assert outcome.code == 1
     assert "refine.threshold=2.0: must be" in outcome.err
+    assert "1 of 2 jobs failed:\n  0 (" in outcome.err
     assert len(records(tmp_path / "out/1")) == 3
+
+
+def test_a_job_that_cannot_start_leaves_its_reason(matte, tmp_path):
+    outcome = matte("experiment=compare_backbones", "outputs.types=[pha]", "-m")
+    assert outcome.code == 1
+    assert "2 of 3 jobs failed" in outcome.err
+    for job in (1, 2):
+        summary = json.loads((tmp_path / f"out/{job}/run.json").read_text())["summary"]
+        assert summary["status"] == "failed"
+        assert "no checkpoint for backbone=resnet" in summary["error"]
+    assert len(records(tmp_path / "out/0")) == 3
+
+
+def test_a_run_that_breaks_says_so_in_its_summary(matte, tmp_path, monkeypatch):
+    def broken(*arguments):
+        raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr("bgm.runner._samples", broken)
+    with pytest.raises(RuntimeError, match="nobody foresaw this"):
+        matte()
+    summary = json.loads((tmp_path / "out/run.json").read_text())["summary"]
+    assert summary["status"] == "failed"
+    assert "RuntimeError: nobody foresaw this" in summary["error"]
 
 
 def test_the_demo_runs_from_any_directory_and_aligns_the_handheld_pair(bgm, tmp_path):

@@ -23,7 +23,7 @@ class ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print the message, in red or yellow if it is an error or a warning."""
         style = {logging.WARNING: "yellow", logging.ERROR: "red"}.get(record.levelno, "")
-        text = "\n".join(map(printable, self.format(record).splitlines()))
+        text = "\n".join(map(printable, self.format(record).expandtabs(2).splitlines()))
         rich.get_console().print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
