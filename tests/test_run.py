@@ -167,6 +167,12 @@ def test_one_background_for_all_and_single_files(bgm, shoot, tmp_path):
     assert "com/one.png" in files(tmp_path / "b")
 
 
+def test_photographs_of_ones_own_need_no_more_than_their_paths(bgm, shoot, tmp_path):
+    outcome = bgm(f"data.src={shoot.src}", f"data.bgr={shoot.bgr}", "output_dir=out")
+    assert outcome.code == 0
+    assert sorted(records(tmp_path / "out")) == NAMES
+
+
 def test_base_model(matte, tmp_path):
     outcome = matte("model=base", "outputs.types=[pha,err]")
     assert outcome.code == 0
