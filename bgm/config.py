@@ -299,6 +299,7 @@ def parse_config(raw: DictConfig, schema: type[Schema]) -> Schema:
         typed = OmegaConf.merge(OmegaConf.structured(schema), plain)
         for key in _PATHS:
             path = OmegaConf.select(typed, key)
+            _require(path != "", key, "", "a path")
             is_colour = key == "outputs.com.background" and path and parse_colour(path)
             if path not in (None, "auto") and not is_colour:
                 # From the current directory, so that a snapshot works from anywhere.
@@ -306,6 +307,8 @@ def parse_config(raw: DictConfig, schema: type[Schema]) -> Schema:
         config = OmegaConf.to_object(typed)
     except OmegaConfBaseException as error:
         message = str(error.msg or error).splitlines()[0]
+        if "is not a ListConfig" in message:
+            message = f"must be a list, in brackets: {error.full_key}=[...]"
         raise ConfigError(f"{error.full_key or 'configuration'}: {message}") from None
     assert isinstance(config, schema)
     return config

@@ -110,6 +110,10 @@ def _to_tensor(image: ImageLike) -> Tensor:
         if image.ndim != 3 or image.shape[2] != 3:
             raise DataError(f"an image array is (H, W, 3), not {image.shape}")
         image = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    if not isinstance(image, Tensor):
+        raise DataError(
+            f"an image is a PIL image, an array or a tensor, not {type(image).__name__}"
+        )
     if image.ndim != 3 or image.shape[0] != 3:
         raise DataError(f"an image tensor is (3, H, W), not {tuple(image.shape)}")
     if image.dtype != torch.uint8 and not image.is_floating_point():

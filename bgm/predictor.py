@@ -66,6 +66,8 @@ class Predictor:
         *,
         maps: bool = True,
     ) -> None:
+        if precision not in DTYPES:
+            raise ConfigError(f"precision={precision}: must be one of {', '.join(DTYPES)}")
         if precision == "float16" and device.type == "cpu":
             raise ConfigError(
                 "precision=float16 is not for the CPU, where torch computes it slower than float32 "

@@ -108,6 +108,13 @@ class ImageRecord:
         """The record as nested plain values, ready for JSON."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> ImageRecord:
+        """The record that `as_dict` was called on."""
+        alignment = content["alignment"] and Alignment(**content["alignment"])
+        timings = Timings(**content["timings"])
+        return cls(**{**content, "alignment": alignment, "timings": timings})
+
 
 @dataclass(frozen=True)
 class StageSummary:

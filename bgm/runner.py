@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from bgm.provenance import describe, usable_cpus
 from bgm.records import ImageRecord, Summary, summarize
 from bgm.timing import Timer
 from bgm.tracking import Preview, RunInfo
+from bgm.tracking.files import read_records
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ def prepare(config: Config, output_dir: Path) -> Run:
     specs = layer_specs(config.outputs)
     pairs, done = split_existing(pairing.pairs, specs, output_dir, config.on_existing)
     settled = [ImageRecord(name, "unmatched", why) for name, why in pairing.leftovers.items()]
-    settled += [_skipped(pair, specs, output_dir) for pair in done]
+    settled += _skipped(done, specs, output_dir)
     seed_everything(config.seed)
     matting = load_network(config)
     build_layers = LayerBuilder(specs)
@@ -205,12 +206,18 @@ def _matte(run: Run, sample: Sample, record: ImageRecord, writer: Writer) -> boo
     return True
 
 
-def _skipped(pair: Pair, specs: Sequence[LayerSpec], output_dir: Path) -> ImageRecord:
-    files = {
-        spec.type: output_path(output_dir, spec, pair.name).relative_to(output_dir).as_posix()
-        for spec in specs
-    }
-    return ImageRecord(pair.name, "skipped", files=files)
+def _skipped(
+    pairs: Sequence[Pair], specs: Sequence[LayerSpec], output_dir: Path
+) -> list[ImageRecord]:
+    """Records of images that are skipped, with what an earlier run knew about them."""
+    earlier = read_records(output_dir) if pairs else {}
+    records = []
+    for pair in pairs:
+        paths = {spec.type: output_path(output_dir, spec, pair.name) for spec in specs}
+        files = {kind: path.relative_to(output_dir).as_posix() for kind, path in paths.items()}
+        known = earlier.get(pair.name, ImageRecord(pair.name))
+        records.append(replace(known, status="skipped", error=None, files=files))
+    return records
 
 
 def _say(error: Exception) -> str:

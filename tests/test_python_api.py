@@ -122,6 +122,8 @@ def test_images_that_cannot_be_matted(matting):
         matting(image[:, :8], image[:, :8])
     with pytest.raises(DataError, match=r"\(H, W, 3\)"):
         matting(image[:, :, 0], image)
+    with pytest.raises(DataError, match="not str"):
+        matting("photo.jpg", "plate.jpg")
     with pytest.raises(DataError, match="uint8, or float"):
         matting(image.astype(np.int64), image)
 
@@ -160,6 +162,8 @@ def test_auto_prefers_cuda_then_mps_then_the_cpu(monkeypatch):
 def test_settings_are_checked():
     with pytest.raises(ValueError, match="unknown backbone 'vgg'"):
         bgm.load_matting(backbone="vgg")
+    with pytest.raises(ConfigError, match="precision=half: must be one of float32"):
+        bgm.load_matting(precision="half")
     with pytest.raises(ValueError, match="unknown model 'best'"):
         bgm.load_matting(model="best")
     with pytest.raises(ValueError, match="model=base has no setting backbone_scale"):

@@ -149,6 +149,8 @@ def test_existing_outputs(matte, tmp_path):
     assert (tmp_path / "out/com/tripod/lemur-brook.png").stat().st_mtime_ns == brook
     found = records(tmp_path / "out")
     assert found["tripod/lemur-brook"]["status"] == "skipped"
+    assert found["tripod/lemur-brook"]["width"] == 144
+    assert found["tripod/lemur-brook"]["timings"]["forward_ms"] > 0
     assert found["product/teapot"]["status"] == "written"
 
     assert matte("on_existing=overwrite").code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, TextIO
 
 from bgm.records import ImageRecord, Summary
@@ -10,6 +11,22 @@ from bgm.tracking.base import Preview, RunInfo
 
 IMAGES_FILE = "images.jsonl"
 RUN_FILE = "run.json"
+
+
+def read_records(output_dir: Path) -> dict[str, ImageRecord]:
+    """The records that an earlier run left in a directory, by name.
+
+    Lines that are not whole, as an interrupted run may leave the last one, are passed over.
+    """
+    found = {}
+    path = output_dir / IMAGES_FILE
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            record = ImageRecord.from_dict(json.loads(line))
+        except (ValueError, KeyError, TypeError):
+            continue
+        found[record.name] = record
+    return found
 
 
 class FilesTracker:
