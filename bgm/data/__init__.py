@@ -2,7 +2,7 @@
 
 from bgm.data.align import align_background
 from bgm.data.datasets import ImagesDataset, Sample, ZipDataset, to_unit_float
-from bgm.data.decode import read_alpha, read_image
+from bgm.data.decode import read_alpha, read_image, to_uint8
 from bgm.data.pairs import Pair, Pairing, describe, find_pairs, find_truths, list_images
 from bgm.data.prefetch import prefetch
 
@@ -20,5 +20,6 @@ __all__ = [
     "prefetch",
     "read_alpha",
     "read_image",
+    "to_uint8",
     "to_unit_float",
 ]

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bgm.data.decode import Pixels
+from bgm.data.decode import Pixels, to_uint8
 from bgm.records import Alignment
 
 _FEATURES = 5000
@@ -72,7 +72,7 @@ def align_background(src: Pixels, bgr: Pixels) -> tuple[Pixels, Alignment]:
 
 
 def _grey(pixels: Pixels) -> NDArray[np.uint8]:
-    grey = cv2.cvtColor(_as_type(pixels, np.dtype(np.uint8)), cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(to_uint8(pixels), cv2.COLOR_RGB2GRAY)
     return np.asarray(grey, np.uint8)
 
 
@@ -81,7 +81,7 @@ def _as_type(pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     if pixels.dtype == dtype:
         return pixels
     if dtype == np.uint8:
-        return (pixels * 255).round().astype(np.uint8)
+        return to_uint8(pixels)
     return pixels.astype(np.float32) / np.float32(255)
 
 

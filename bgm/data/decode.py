@@ -65,12 +65,19 @@ def read_alpha(path: Path) -> NDArray[np.uint8]:
         upright = ImageOps.exif_transpose(image)
         if upright.mode in _DEEP_GREY:
             unit = _to_unit(np.asarray(upright), upright.mode)
-            return np.asarray((unit * 255).round(), np.uint8)
+            return to_uint8(unit)
         if upright.has_transparency_data:
             alpha = np.array(upright.convert("RGBA").getchannel("A"))
             if alpha.min() < 255:
                 return alpha
         return np.array(upright.convert("L"))
+
+
+def to_uint8(pixels: Pixels) -> NDArray[np.uint8]:
+    """Round floats in [0, 1] to 8 bits; uint8 is returned as it is."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    return np.asarray((pixels * 255).round(), np.uint8)
 
 
 @contextmanager
@@ -136,7 +143,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     upright = ImageOps.exif_transpose(image)
     if upright.mode in _DEEP_GREY:  # with a profile, for which 8 bits must do
         unit = _to_unit(np.asarray(upright), upright.mode)
-        upright = Image.fromarray((unit * 255).round().astype(np.uint8))
+        upright = Image.fromarray(to_uint8(unit))
     if profile is not None:
         opaque = _OPAQUE.get(upright.mode)
         try:

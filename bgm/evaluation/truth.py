@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bgm.data import read_alpha, read_image
+from bgm.data import read_alpha, read_image, to_uint8
 from bgm.errors import DataError
 from bgm.evaluation.scores import alpha_errors, foreground_mse, unknown_band
 
@@ -66,9 +66,7 @@ class Scorer:
             trimap = unknown_band(true, self._band)
         scores = alpha_errors(alpha, true, trimap)
         if foreground is not None and "fgr" in truth:
-            colours = read_image(truth["fgr"])
-            if colours.dtype != np.uint8:
-                colours = (colours * 255).round().astype(np.uint8)
+            colours = to_uint8(read_image(truth["fgr"]))
             _check_size(alpha, colours, "fgr", truth["fgr"])
             scores["fg_mse"] = foreground_mse(foreground, colours, true, trimap)
         return scores

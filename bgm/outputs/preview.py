@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bgm.data import to_unit_float
 from bgm.matte import Matte
 from bgm.outputs.layers import to_host
 
@@ -32,8 +33,13 @@ def strip(src: Tensor, matte: Matte, height: int = 320) -> NDArray[np.uint8]:
     Returns:
         RGB, (height, width, 3), uint8.
     """
-    source = src.float().div(255) if not src.is_floating_point() else src
-    layers = [source, matte.alpha, matte.composite(_board(matte)), matte.error, matte.refined]
+    layers = [
+        to_unit_float(src),
+        matte.alpha,
+        matte.composite(_board(matte)),
+        matte.error,
+        matte.refined,
+    ]
     rows = min(height, src.shape[1])
     columns = max(1, round(src.shape[2] * rows / src.shape[1]))
     panels = []
