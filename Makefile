@@ -3,12 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install clean
+.PHONY: demo test lint install browser clean
 
 demo: install
 	$(BIN)/bgm data=demo
 
-test: install
+test: install browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -20,6 +20,10 @@ lint: install
 	$(BIN)/mypy
 
 install: $(VENV)/.installed
+
+# The tests look at the comparison page in a real browser; without one they are skipped.
+browser: install
+	-bash scripts/install_browser.sh $(BIN)
 
 # Installed again only when what is to be installed has changed.
 $(VENV)/.installed: pyproject.toml scripts/constraints.txt

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import pickle
 import warnings
@@ -16,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bgm.errors import CheckpointError
+from bgm.fingerprints import fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def load_checkpoint(network: nn.Module, path: Path, model: str, backbone: str) -
         state = kept
     _check_tensors(network, state, path)
     network.load_state_dict(state)
-    return CheckpointInfo(str(path), _sha256(path), found_model, found_backbone)
+    return CheckpointInfo(str(path), fingerprint(path).sha256, found_model, found_backbone)
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -219,7 +219,3 @@ def _check_tensors(network: nn.Module, state: Mapping[str, Tensor], path: Path) 
     if problems:
         more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise CheckpointError(f"{path} does not fit the network: {'; '.join(problems[:5])}{more}")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,44 +1,25 @@
-"""The commands: Hydra applications, and the only code that knows Hydra."""
+"""The commands. With `hydra_app`, the only code that knows Hydra."""
 
 from __future__ import annotations
 
-import os
-import re
-import signal
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import MissingConfigException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from bgm.config import Config, EvaluateConfig, parse_config, refuse_unknown
+from bgm.config import CompareConfig, Config, EvaluateConfig
 from bgm.errors import BgmError
-
-EXIT_DONE, EXIT_SOME_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 0, 1, 2, 130
-
-Job = Callable[[DictConfig], int]
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command: a Hydra application.
-
-    Attributes:
-        job: Takes a composed configuration and returns an exit code.
-        config_name: Its primary configuration in `conf/`.
-        schema: What that configuration must be.
-    """
-
-    job: Job
-    config_name: str
-    schema: type[Config] | type[EvaluateConfig]
+from bgm.hydra_app import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_SOME_FAILED,
+    Command,
+    is_job_of_sweep,
+    run_application,
+)
+from bgm.validation import parse_config, parse_tracking
 
 
 def main() -> NoReturn:
@@ -49,6 +30,11 @@ def main() -> NoReturn:
 def main_evaluate() -> NoReturn:
     """Run the command `bgm-evaluate`."""
     sys.exit(run_application(EVALUATE))
+
+
+def main_compare() -> NoReturn:
+    """Run the command `bgm-compare`."""
+    sys.exit(run_application(COMPARE))
 
 
 def matte(raw: DictConfig) -> int:
@@ -63,26 +49,19 @@ def matte(raw: DictConfig) -> int:
     Raises:
         BgmError: The run cannot start.
     """
-    from bgm import runner  # torch and the networks: not needed to say that a setting is wrong
-
-    config = parse_config(raw, Config)
-    hydra_config = HydraConfig.get()
-    output_dir = Path(hydra_config.runtime.output_dir).absolute()
-    config.output_dir = str(output_dir)
-    is_job_of_sweep = hydra_config.mode is RunMode.MULTIRUN
-    if is_job_of_sweep:
-        config.tracking.group = config.tracking.group or output_dir.parent.name
-        config.tracking.tags += list(hydra_config.overrides.task)
-    resolved = OmegaConf.structured(config)
-    plain: Any = OmegaConf.to_container(resolved, enum_to_str=True)
+    output_dir = _output_dir()
     try:
+        config = _settings_of_run(raw, output_dir)
+        from bgm import runner  # torch and the networks: not needed to say a setting is wrong
+
         run = runner.prepare(config, output_dir)
     except BgmError as error:
-        if is_job_of_sweep:
-            runner.record_refusal(config, output_dir, plain, error)
+        if is_job_of_sweep():
+            _record_refusal(raw, output_dir, error)
         raise
+    resolved = OmegaConf.structured(config)
     _write_snapshot(resolved, output_dir / ".hydra")
-    summary = runner.execute(run, plain)
+    summary = runner.execute(run, _plain(resolved))
     if summary.status == "interrupted":
         return EXIT_INTERRUPTED
     return EXIT_SOME_FAILED if summary.failed else EXIT_DONE
@@ -103,81 +82,75 @@ def evaluate(raw: DictConfig) -> int:
     from bgm.evaluation import evaluate
 
     config = parse_config(raw, EvaluateConfig)
-    output_dir = Path(HydraConfig.get().runtime.output_dir)
     rows = evaluate.evaluate(config)
-    evaluate.write_report(rows, output_dir)
+    evaluate.write_report(rows, _output_dir())
     return EXIT_SOME_FAILED if any(row.error for row in rows) else EXIT_DONE
 
 
-MATTE = Command(matte, "bgm", Config)
-EVALUATE = Command(evaluate, "evaluate", EvaluateConfig)
+def compare(raw: DictConfig) -> int:
+    """Set finished runs side by side.
 
-
-def run_application(command: Command) -> int:
-    """Run a command as a Hydra application.
+    Args:
+        raw: The composed configuration.
 
     Returns:
-        The exit code: that of the job, or 2 if it could not start; of a sweep 0, or 1 if one of
-        its jobs has another.
+        The exit code.
+
+    Raises:
+        BgmError: There is no run to compare.
     """
-    # Hydra would print a trace for errors that have a message of their own, and exit with 1.
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.argv[1:] = _tolerate(sys.argv[1:])
-    codes: list[int] = []
-    failures: list[str] = []
+    from bgm.evaluation.comparison import compare_runs, find_runs
+    from bgm.evaluation.report import write_comparison
 
-    def task(raw: DictConfig) -> None:
-        codes.append(EXIT_REFUSED)
-        try:
-            codes[-1] = command.job(raw)
-        except BgmError as error:
-            _print_error(str(error))
-            failures.append(_describe_job(len(codes) - 1, error))
-        except Exception as error:
-            failures.append(_describe_job(len(codes) - 1, error))
-            raise
-        if codes[-1] == EXIT_INTERRUPTED:
-            raise KeyboardInterrupt  # ends a sweep too
-
-    decorate = hydra.main(
-        version_base="1.3",
-        config_path=str(config_directory()),
-        config_name=command.config_name,
-    )
-    try:
-        decorate(task)()
-    except Exception as error:
-        if codes:  # nobody foresaw it: the trace is wanted
-            raise
-        _print_error(_explain(error, command.schema))
-        return EXIT_REFUSED
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    finally:
-        if len(codes) > 1 and failures:
-            _print_error(f"{len(failures)} of {len(codes)} jobs failed:\n" + "\n".join(failures))
-    if len(codes) > 1:
-        return EXIT_SOME_FAILED if any(codes) else EXIT_DONE
-    return max(codes, default=EXIT_DONE)
+    config = parse_config(raw, CompareConfig)
+    comparison = compare_runs(find_runs(config.runs))
+    write_comparison(comparison, _output_dir(), config.page_mb)
+    return EXIT_DONE
 
 
-def _describe_job(number: int, error: Exception) -> str:
-    overrides = " ".join(HydraConfig.get().overrides.task)
-    return f"  {number} ({overrides}): {str(error) or type(error).__name__}"
+def compare_sweep(folder: Path) -> None:
+    """Set the jobs of a sweep side by side, in the sweep's own directory."""
+    from bgm.evaluation.comparison import compare_runs, find_runs
+    from bgm.evaluation.report import write_comparison
+
+    write_comparison(compare_runs(find_runs([str(folder)])), folder, CompareConfig.page_mb)
 
 
-def _tolerate(arguments: list[str]) -> list[str]:
-    """Take what Hydra's parser stumbles over: options among overrides, colours like #00ff88."""
-    quoted = [re.sub(r"(?<=[=,])#[0-9a-fA-F]+(?=,|$)", r'"\g<0>"', a) for a in arguments]
-    return sorted(quoted, key=lambda a: not re.match(r"-m$|--multirun$|--[\w-]+=", a))
+MATTE = Command(matte, "bgm", Config, after_sweep=compare_sweep)
+EVALUATE = Command(evaluate, "evaluate", EvaluateConfig)
+COMPARE = Command(compare, "compare", CompareConfig)
 
 
-def config_directory() -> Path:
-    """Where the YAML files are: inside an installed package, at the top of a checkout."""
-    package = Path(__file__).parent
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parent / "conf"
+def _output_dir() -> Path:
+    return Path(HydraConfig.get().runtime.output_dir).absolute()
+
+
+def _settings_of_run(raw: DictConfig, output_dir: Path) -> Config:
+    """The checked settings of one run, with what Hydra knows about it filled in."""
+    config = parse_config(raw, Config)
+    overrides = list(HydraConfig.get().overrides.task)
+    config.output_dir = str(output_dir)
+    if is_job_of_sweep():
+        config.tracking.group = config.tracking.group or output_dir.parent.name
+        config.tracking.tags += overrides
+    if config.repeat is not None:
+        from bgm.repeat import load_settings
+
+        config = load_settings(config, [o.partition("=")[0].lstrip("+~") for o in overrides])
+    return config
+
+
+def _plain(resolved: Any) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(resolved, resolve=True, enum_to_str=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _record_refusal(raw: DictConfig, output_dir: Path, error: BgmError) -> None:
+    """Leave a record of a job that could not start, so that its sweep shows it as failed."""
+    from bgm.runner import record_refusal
+
+    record_refusal(parse_tracking(raw), output_dir, _plain(raw), error)
 
 
 def _write_snapshot(resolved: DictConfig, folder: Path) -> None:
@@ -187,25 +160,3 @@ def _write_snapshot(resolved: DictConfig, folder: Path) -> None:
     OmegaConf.save(resolved, folder / "config.yaml")
     OmegaConf.save(OmegaConf.create({"hydra": hydra_config}), folder / "hydra.yaml")
     OmegaConf.save(hydra_config.overrides.task, folder / "overrides.yaml")
-
-
-def _explain(error: Exception, schema: type) -> str:
-    """What Hydra has against the command line, in words, with the legal choices or keys."""
-    message = str(error)
-    if isinstance(error, MissingConfigException) and error.options:
-        group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={choice}: no such choice; there are {', '.join(sorted(error.options))}"
-    if "Could not override" in message:
-        try:
-            refuse_unknown(message.split("'")[1], schema)
-        except BgmError as unknown:
-            return str(unknown)
-    if isinstance(error, OSError):  # Hydra makes the output directory before the job starts
-        return f"output_dir: {error.filename} cannot be made: {error.strerror}"
-    if isinstance(error.__cause__, OmegaConfBaseException):
-        message = f"{message}: {str(error.__cause__).splitlines()[0]}"
-    return message
-
-
-def _print_error(message: str) -> None:
-    sys.stderr.write(f"bgm: {message}\n")

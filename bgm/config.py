@@ -1,4 +1,4 @@
-"""The schema of a configuration, and everything that can be said against one without files.
+"""The schema of each command's configuration: keys, types, defaults, ranges, contradictions.
 
 Enumerations are named as they are written in YAML, so that a wrong value is answered with the
 legal ones.
@@ -6,17 +6,12 @@ legal ones.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
 
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import MISSING, OmegaConf
 
-from bgm.colours import parse_colour
 from bgm.errors import ConfigError
 
 
@@ -41,7 +36,8 @@ WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
 AlphaKind = Enum("AlphaKind", ["straight", "premultiplied"])
 
 
-def _require(holds: bool, key: str, value: object, legal: str) -> None:
+def require(holds: bool, key: str, value: object, legal: str) -> None:
+    """Refuse the value of a key unless a condition holds."""
     if not holds:
         raise ConfigError(f"{key}={value}: must be {legal}")
 
@@ -54,7 +50,7 @@ class ModelConfig:
     backbone_scale: float = 0.25
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             0 < self.backbone_scale <= 0.5,
             "model.backbone_scale",
             self.backbone_scale,
@@ -79,9 +75,9 @@ class RefineConfig:
     kernel_size: int = 3
 
     def __post_init__(self) -> None:
-        _require(self.sample_pixels >= 0, "refine.sample_pixels", self.sample_pixels, "0 or more")
-        _require(0 <= self.threshold <= 1, "refine.threshold", self.threshold, "from 0 to 1")
-        _require(self.kernel_size in (1, 3), "refine.kernel_size", self.kernel_size, "1 or 3")
+        require(self.sample_pixels >= 0, "refine.sample_pixels", self.sample_pixels, "0 or more")
+        require(0 <= self.threshold <= 1, "refine.threshold", self.threshold, "from 0 to 1")
+        require(self.kernel_size in (1, 3), "refine.kernel_size", self.kernel_size, "1 or 3")
 
 
 @dataclass
@@ -107,7 +103,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         if self.workers is not None:
-            _require(self.workers >= 1, "data.workers", self.workers, "1 or more, or null")
+            require(self.workers >= 1, "data.workers", self.workers, "1 or more, or null")
 
 
 @dataclass
@@ -151,21 +147,21 @@ class OutputsConfig:
 
     def __post_init__(self) -> None:
         legal = ", ".join(layer.name for layer in LayerType)
-        _require(bool(self.types), "outputs.types", "[]", f"at least one of {legal}")
+        require(bool(self.types), "outputs.types", "[]", f"at least one of {legal}")
         names = [layer.name for layer in self.types]
-        _require(len(set(names)) == len(names), "outputs.types", names, "different layers")
+        require(len(set(names)) == len(names), "outputs.types", names, "different layers")
         for name in LayerType.__members__:
             quality = getattr(self, name).quality
-            _require(1 <= quality <= 100, f"outputs.{name}.quality", quality, "from 1 to 100")
-        _require(0 <= self.png_level <= 9, "outputs.png_level", self.png_level, "from 0 to 9")
+            require(1 <= quality <= 100, f"outputs.{name}.quality", quality, "from 1 to 100")
+        require(0 <= self.png_level <= 9, "outputs.png_level", self.png_level, "from 0 to 9")
         if self.workers is not None:
-            _require(self.workers >= 1, "outputs.workers", self.workers, "1 or more, or null")
+            require(self.workers >= 1, "outputs.workers", self.workers, "1 or more, or null")
         self._check_alpha()
         self._check_composite()
 
     def _check_alpha(self) -> None:
         bits, kind = self.pha.bits, self.pha.format
-        _require(bits in (8, 16), "outputs.pha.bits", bits, "8 or 16")
+        require(bits in (8, 16), "outputs.pha.bits", bits, "8 or 16")
         if bits == 16 and kind not in (Format.png, Format.tiff):
             raise ConfigError(
                 f"outputs.pha.bits=16 does not fit outputs.pha.format={kind.name}, which has 8 "
@@ -187,7 +183,6 @@ class OutputsConfig:
 
 
 @dataclass
-@dataclass
 class ScoresConfig:
     """Where a matte is compared with the truth; auto: the unknown region if there is a trimap."""
 
@@ -195,7 +190,7 @@ class ScoresConfig:
     band: int = 20
 
     def __post_init__(self) -> None:
-        _require(self.band >= 1, "scores.band", self.band, "1 or more")
+        require(self.band >= 1, "scores.band", self.band, "1 or more")
 
 
 @dataclass
@@ -212,7 +207,7 @@ class TrackingConfig:
     samples: int = 8
 
     def __post_init__(self) -> None:
-        _require(self.samples >= 0, "tracking.samples", self.samples, "0 or more")
+        require(self.samples >= 0, "tracking.samples", self.samples, "0 or more")
 
 
 @dataclass
@@ -232,6 +227,7 @@ class Config:
     precision: Precision = Precision.float32
     seed: int = 0
     on_existing: OnExisting = OnExisting.error
+    repeat: str | None = None
     output_dir: str = MISSING
 
     def __post_init__(self) -> None:
@@ -248,6 +244,19 @@ class Config:
 
 
 @dataclass
+class CompareConfig:
+    """One run of `bgm-compare`."""
+
+    runs: list[str] = MISSING
+    page_mb: float = 30.0
+    output_dir: str = MISSING
+
+    def __post_init__(self) -> None:
+        require(bool(self.runs), "runs", "[]", "at least one directory")
+        require(self.page_mb > 0, "page_mb", self.page_mb, "above 0")
+
+
+@dataclass
 class EvaluateConfig:
     """One run of `bgm-evaluate`."""
 
@@ -261,83 +270,6 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         if self.workers is not None:
-            _require(self.workers >= 1, "workers", self.workers, "1 or more, or null")
+            require(self.workers >= 1, "workers", self.workers, "1 or more, or null")
         if self.trimap is not None and self.scores.region is Region.whole:
             raise ConfigError("trimap is not used with scores.region=whole; leave one out")
-
-
-Schema = TypeVar("Schema", Config, EvaluateConfig)
-
-_PATHS = (
-    *("data.src", "data.bgr", "data.pha", "data.fgr", "data.trimap"),
-    *("checkpoint", "checkpoints_dir", "outputs.com.background"),
-    *("pred", "true", "trimap", "output_dir"),
-)
-
-
-def parse_config(raw: DictConfig, schema: type[Schema]) -> Schema:
-    """Check a composed configuration against its schema.
-
-    Args:
-        raw: The configuration as Hydra composed it.
-        schema: What it must be.
-
-    Returns:
-        The typed configuration, its paths absolute.
-
-    Raises:
-        ConfigError: A key is unknown or missing, or a value of the wrong type, out of its range
-            or at odds with another.
-    """
-    missing = sorted(OmegaConf.missing_keys(raw))
-    if missing:
-        raise ConfigError("missing; pass " + " ".join(f"{key}=..." for key in missing))
-    try:
-        plain = OmegaConf.to_container(raw, resolve=True)
-        for key in _dotted(plain):
-            refuse_unknown(key, schema)
-        typed = OmegaConf.merge(OmegaConf.structured(schema), plain)
-        for key in _PATHS:
-            path = OmegaConf.select(typed, key)
-            _require(path != "", key, "", "a path")
-            is_colour = key == "outputs.com.background" and path and parse_colour(path)
-            if path not in (None, "auto") and not is_colour:
-                # From the current directory, so that a snapshot works from anywhere.
-                OmegaConf.update(typed, key, str(Path(path).expanduser().absolute()))
-        config = OmegaConf.to_object(typed)
-    except OmegaConfBaseException as error:
-        message = str(error.msg or error).splitlines()[0]
-        if "is not a ListConfig" in message:
-            message = f"must be a list, in brackets: {error.full_key}=[...]"
-        raise ConfigError(f"{error.full_key or 'configuration'}: {message}") from None
-    assert isinstance(config, schema)
-    return config
-
-
-def refuse_unknown(key: str, schema: type) -> None:
-    """Refuse a dotted key that a schema does not have.
-
-    Raises:
-        ConfigError: It names the keys there are, and the nearest one.
-    """
-    node: Any = OmegaConf.to_container(OmegaConf.structured(schema))
-    prefix = ""
-    for part in key.split("."):
-        known = list(node) if isinstance(node, dict) else []
-        if part not in known:
-            near = difflib.get_close_matches(part, known, n=1)
-            hint = f" (did you mean {prefix}{near[0]}?)" if near else ""
-            where = f" under {prefix[:-1]}" if prefix else ""
-            there_are = f"the keys{where} are {', '.join(known)}" if known else "it has no keys"
-            raise ConfigError(f"{key}: unknown key{hint}; {there_are}")
-        node = node[part]
-        prefix += f"{part}."
-
-
-def _dotted(node: Any, prefix: str = "") -> Iterator[str]:
-    """The dotted keys of every leaf."""
-    if not isinstance(node, dict) or not node:
-        yield prefix[:-1]
-        return
-    for key, child in node.items():
-        yield from _dotted(child, f"{prefix}{key}.")

@@ -24,11 +24,7 @@ _LIBRARIES = (
 def describe(device: torch.device, checkpoint: CheckpointInfo) -> dict[str, Any]:
     """Versions, machine and checkpoint of a run, as nested plain values."""
     return {
-        "versions": {
-            "bgm": __version__,
-            "python": platform.python_version(),
-            **_library_versions(),
-        },
+        "versions": describe_versions(),
         "git_revision": _git_revision(),
         "machine": {
             "platform": platform.platform(),
@@ -49,8 +45,9 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _library_versions() -> dict[str, str]:
-    versions = {}
+def describe_versions() -> dict[str, str]:
+    """Versions of everything that a result may depend on."""
+    versions = {"bgm": __version__, "python": platform.python_version()}
     for library in _LIBRARIES:
         try:
             versions[library] = version(library)

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bgm.fingerprints import InputFile
+
 
 class Shown(NamedTuple):
     """How an error is printed: its heading with the scale, and the factor to it."""
@@ -81,6 +83,7 @@ class ImageRecord:
         error: What went wrong, if anything did.
         width: Width in pixels, once decoded.
         height: Height in pixels, once decoded.
+        inputs: The files it was made from: `src`, `bgr` and, once scored, the truth.
         files: Output path per layer, relative to the run's directory.
         alignment: What the alignment did, if it was asked for.
         refined: Share of the pixels that the refiner redid, in [0, 1]; None without a refiner.
@@ -93,6 +96,7 @@ class ImageRecord:
     error: str | None = None
     width: int | None = None
     height: int | None = None
+    inputs: dict[str, InputFile] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     alignment: Alignment | None = None
     refined: float | None = None
@@ -113,7 +117,8 @@ class ImageRecord:
         """The record that `as_dict` was called on."""
         alignment = content["alignment"] and Alignment(**content["alignment"])
         timings = Timings(**content["timings"])
-        return cls(**{**content, "alignment": alignment, "timings": timings})
+        inputs = {kind: InputFile(**file) for kind, file in content["inputs"].items()}
+        return cls(**{**content, "alignment": alignment, "timings": timings, "inputs": inputs})
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,9 @@ class Summary:
         seconds: Wall-clock time of the run, without setting up the network.
         images_per_second: Written images per second of that time.
         stages: Figures per stage, by the names of `Timings` without their unit.
+        refined: Mean share of the pixels that the refiner redid; None without a refiner.
+        peak_memory_mib: Largest resident size of the process during the run, in MiB.
+        device_peak_memory_mib: Most memory held on a CUDA device, in MiB; None elsewhere.
         scored: Images that were compared with the truth.
         scores: Mean of each error over the images that have it.
         error: Why the run failed as a whole, or None.
@@ -152,6 +160,9 @@ class Summary:
     seconds: float = 0.0
     images_per_second: float = 0.0
     stages: dict[str, StageSummary] = field(default_factory=dict)
+    refined: float | None = None
+    peak_memory_mib: float | None = None
+    device_peak_memory_mib: float | None = None
     scored: int = 0
     scores: dict[str, float] = field(default_factory=dict)
     error: str | None = None
@@ -159,6 +170,12 @@ class Summary:
     def as_dict(self) -> dict[str, Any]:
         """The summary as nested plain values, ready for JSON."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Summary:
+        """The summary that `as_dict` was called on."""
+        stages = {name: StageSummary(**figures) for name, figures in content["stages"].items()}
+        return cls(**{**content, "stages": stages})
 
 
 def summarize(
@@ -180,6 +197,7 @@ def summarize(
     records = list(records)
     count = {s: sum(r.status == s for r in records) for s in {r.status for r in records}}
     written = [record for record in records if record.status == "written"]
+    refined = [record.refined for record in written if record.refined is not None]
     stages = {}
     for stage in fields(Timings):
         values = [getattr(record.timings, stage.name) for record in written]
@@ -197,6 +215,7 @@ def summarize(
         seconds=round(seconds, 3),
         images_per_second=round(len(written) / seconds, 3) if seconds else 0.0,
         stages=stages,
+        refined=round(float(np.mean(refined)), 6) if refined else None,
         scored=sum(bool(record.scores) for record in records),
         scores=mean_scores(record.scores for record in records),
         error=error,

@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import torch
+from numpy.typing import NDArray
 
 from bgm.builders import (
     create_scorer,
@@ -20,15 +21,18 @@ from bgm.builders import (
     load_network,
     samples_wanted,
 )
-from bgm.config import Config, Unmatched
+from bgm.config import Config, TrackingConfig, Unmatched
 from bgm.data import Pair, Sample, ZipDataset, find_pairs, prefetch
 from bgm.errors import BgmError
 from bgm.evaluation import Scorer
+from bgm.fingerprints import fingerprint
 from bgm.matting import Matting
+from bgm.memory import MemoryMeter
 from bgm.outputs import LayerBuilder, LayerSpec, Writer, output_path, strip, to_host
 from bgm.preflight import check_paths, create_output_dir, split_existing
 from bgm.provenance import describe, usable_cpus
 from bgm.records import ImageRecord, Summary, summarize
+from bgm.repeat import check_same
 from bgm.timing import Timer
 from bgm.tracking import Preview, RunInfo
 from bgm.tracking.files import read_records
@@ -84,10 +88,20 @@ def prepare(config: Config, output_dir: Path) -> Run:
     settled += _skipped(done, specs, output_dir)
     seed_everything(config.seed)
     matting = load_network(config)
+    if config.repeat is not None:
+        check_same(Path(config.repeat), _inputs(pairing.pairs, score), matting.checkpoint)
     build_layers = LayerBuilder(specs)
     create_output_dir(output_dir)
     samples = samples_wanted(config.tracking)
     return Run(config, output_dir, pairs, settled, matting, build_layers, score, samples=samples)
+
+
+def _inputs(pairs: Sequence[Pair], score: Scorer | None) -> dict[str, dict[str, Path]]:
+    """The files that each image is made from and compared with, by kind."""
+    return {
+        pair.name: {"src": pair.src, "bgr": pair.bgr, **(score.files(pair.name) if score else {})}
+        for pair in pairs
+    }
 
 
 def execute(run: Run, resolved: dict[str, Any]) -> Summary:
@@ -116,27 +130,33 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
 
     started = time.perf_counter()
     status, error = "failed", None
+    memory = MemoryMeter(run.matting.device)
     try:
-        for record in run.settled:
-            report(record)
-        status = _matte_all(run, report)
+        with memory:
+            for record in run.settled:
+                report(record)
+            status = _matte_all(run, report)
     except Exception as unforeseen:
         error = _say(unforeseen)
         raise
     finally:
         seconds = time.perf_counter() - started
-        summary = summarize(records, images, seconds, status, error)
+        summary = replace(
+            summarize(records, images, seconds, status, error),
+            peak_memory_mib=memory.peak_mib,
+            device_peak_memory_mib=memory.device_peak_mib,
+        )
         for tracker in trackers:
             tracker.finish(summary)
     return summary
 
 
 def record_refusal(
-    config: Config, output_dir: Path, resolved: dict[str, Any], error: BgmError
+    tracking: TrackingConfig, output_dir: Path, resolved: dict[str, Any], error: BgmError
 ) -> None:
     """Leave a record of a run that could not start, so that a sweep can show it as failed."""
     output_dir.mkdir(parents=True, exist_ok=True)
-    for tracker in create_trackers(config.tracking, output_dir, console=False):
+    for tracker in create_trackers(tracking, output_dir, console=False):
         tracker.start(RunInfo(output_dir, 0, resolved, {}))
         tracker.finish(Summary(status="failed", images=0, error=str(error)))
 
@@ -183,7 +203,7 @@ def _samples(run: Run) -> Any:
 def _matte(run: Run, sample: Sample, record: ImageRecord, writer: Writer) -> bool:
     """Matte one sample and hand it to the writer; False if it failed before that."""
     record.height, record.width = sample.src.shape[1:]
-    record.alignment = sample.alignment
+    record.alignment, record.inputs = sample.alignment, sample.inputs
     record.timings.load_ms, record.timings.align_ms = sample.load_ms, sample.align_ms
     try:
         with Timer(run.matting.device) as forward:
@@ -198,12 +218,21 @@ def _matte(run: Run, sample: Sample, record: ImageRecord, writer: Writer) -> boo
     score = None
     if run.score is not None:
         pixels = to_host(matte.alpha), to_host(matte.foreground)
-        score = partial(run.score, record.name, *pixels)
+        score = partial(_score, run.score, record, *pixels)
     if run.samples:
         run.samples -= 1
         run.previews[record.name] = strip(sample.src.to(run.matting.device), matte)
     writer.submit(record, layers, sample.started, score)
     return True
+
+
+def _score(
+    scorer: Scorer, record: ImageRecord, alpha: NDArray[Any], foreground: NDArray[Any]
+) -> dict[str, float | None]:
+    scores = scorer(record.name, alpha, foreground)
+    truths = scorer.files(record.name)
+    record.inputs |= {kind: fingerprint(path) for kind, path in truths.items()}
+    return scores
 
 
 def _skipped(

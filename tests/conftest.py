@@ -16,6 +16,9 @@ from bgm import cli
 
 DEMO = Path(cli.__file__).parent / "assets" / "demo"
 
+NAMES = ["product/teapot", "tripod/lemur-brook", "tripod/lemur-mountain"]
+"""The images of the small shoot."""
+
 
 @dataclass
 class Outcome:

@@ -10,8 +10,9 @@ from conftest import files
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from bgm.cli import config_directory
-from bgm.config import Config, parse_config
+from bgm.config import Config
+from bgm.hydra_app import config_directory
+from bgm.validation import parse_config
 
 CONF = config_directory()
 GROUPS = sorted(

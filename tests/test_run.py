@@ -11,15 +11,13 @@ import time
 
 import numpy as np
 import pytest
-from conftest import DEMO, files, records
+from conftest import DEMO, NAMES, files, records
 from omegaconf import OmegaConf
 from PIL import Image
 
 from bgm import load_matting, to_image
 from bgm.outputs import LayerSpec, Writer
 from bgm.records import ImageRecord
-
-NAMES = ["product/teapot", "tripod/lemur-brook", "tripod/lemur-mountain"]
 
 
 def test_records_of_every_image(matte, shoot, tmp_path):

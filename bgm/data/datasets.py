@@ -17,6 +17,7 @@ from bgm.data.align import align_background
 from bgm.data.decode import Pixels, read_image
 from bgm.data.pairs import Pair, list_images
 from bgm.errors import DataError
+from bgm.fingerprints import InputFile, fingerprint
 from bgm.records import Alignment
 from bgm.timing import Timer
 
@@ -73,6 +74,7 @@ class Sample:
         load_ms: Time to decode both, in milliseconds.
         align_ms: Time to align, in milliseconds, or None.
         started: When decoding began, on the clock of `time.perf_counter`.
+        inputs: The files that were decoded, `src` and `bgr`.
     """
 
     pair: Pair
@@ -82,6 +84,7 @@ class Sample:
     load_ms: float
     align_ms: float | None
     started: float
+    inputs: dict[str, InputFile]
 
 
 class ZipDataset(Dataset[Sample]):
@@ -113,13 +116,15 @@ class ZipDataset(Dataset[Sample]):
         with Timer() as loading:
             src, bgr = self._sources[index], self._backgrounds[index]
             bgr = self._match_size(src, bgr)
+            pair = self.pairs[index]
+            inputs = {"src": fingerprint(pair.src), "bgr": fingerprint(pair.bgr)}
         alignment = align_ms = None
         if self.align:
             with Timer() as aligning:
                 aligned, alignment = align_background(_as_pixels(src), _as_pixels(bgr))
                 bgr = _as_tensor(aligned)
             align_ms = aligning.ms
-        return Sample(self.pairs[index], src, bgr, alignment, loading.ms, align_ms, started)
+        return Sample(pair, src, bgr, alignment, loading.ms, align_ms, started, inputs)
 
     def _match_size(self, src: Tensor, bgr: Tensor) -> Tensor:
         (height, width), (bgr_height, bgr_width) = src.shape[1:], bgr.shape[1:]

@@ -36,6 +36,10 @@ class Scorer:
         self._unknown_only = unknown_only
         self._band = band
 
+    def files(self, name: str) -> Mapping[str, Path]:
+        """The files that one image is compared with, by kind."""
+        return self._truths.get(name, {})
+
     def __call__(
         self, name: str, alpha: NDArray[np.uint8], foreground: NDArray[np.uint8] | None = None
     ) -> Scores:
@@ -53,7 +57,7 @@ class Scorer:
         Raises:
             DataError: The truth cannot be read or has another size.
         """
-        truth = self._truths.get(name, {})
+        truth = self.files(name)
         if "pha" not in truth:
             return {}
         true = read_alpha(truth["pha"])

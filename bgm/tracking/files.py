@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -11,6 +12,8 @@ from bgm.tracking.base import Preview, RunInfo
 
 IMAGES_FILE = "images.jsonl"
 RUN_FILE = "run.json"
+STATUS_FILE = "status.json"
+"""How a job of a sweep ended, even if it never became a run."""
 
 
 def read_records(output_dir: Path) -> dict[str, ImageRecord]:
@@ -32,6 +35,9 @@ def read_records(output_dir: Path) -> dict[str, ImageRecord]:
 class FilesTracker:
     """Writes `images.jsonl`, a line per image as it is finished, and `run.json`."""
 
+    def __init__(self) -> None:
+        self._inputs: dict[str, dict[str, Any]] = {}
+
     def start(self, run: RunInfo) -> None:
         """Open the records and say in `run.json` that the run has begun."""
         self._run = run
@@ -40,6 +46,8 @@ class FilesTracker:
 
     def image(self, record: ImageRecord, preview: Preview | None) -> None:
         """Write the record, at once."""
+        if record.inputs:
+            self._inputs[record.name] = {k: asdict(file) for k, file in record.inputs.items()}
         self._images.write(json.dumps(record.as_dict()) + "\n")
         self._images.flush()
 
@@ -53,6 +61,7 @@ class FilesTracker:
             "summary": summary.as_dict(),
             **self._run.facts,
             "config": self._run.config,
+            "inputs": self._inputs,
         }
         partial = self._run.output_dir / f".{RUN_FILE}.part"
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -54,6 +55,7 @@ class WandbTracker:
         import wandb  # slow to import, and not needed by runs that are not logged to it
 
         self._wandb = wandb
+        self._started = time.perf_counter()
         settings = self._settings
         named = os.environ.get("WANDB_TAGS")
         tags = settings.tags if named is None else named.split(",")
@@ -81,6 +83,7 @@ class WandbTracker:
             if (value := getattr(record.timings, stage)) is not None
         }
         figures["images"] = len(self._rows)
+        figures["images_per_second"] = len(self._rows) / (time.perf_counter() - self._started)
         if preview is not None:
             figures["samples"] = self._wandb.Image(preview, caption=record.name)
         self._run.log(figures)

@@ -1,0 +1,215 @@
+"use strict";
+const find = (selector, root = document) => root.querySelector(selector);
+const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+const runLabels = JSON.parse(find("#runs").textContent);
+
+// The table: a click sorts, a second one the other way; rows without a value stay last.
+const body = find("tbody");
+all("th").forEach((heading, column) => {
+  find("button", heading).addEventListener("click", () => {
+    const down = heading.getAttribute("aria-sort") === "ascending";
+    all("th").forEach((other) => other.removeAttribute("aria-sort"));
+    heading.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const rows = all("tr", body).map((row) => {
+      const cell = row.cells[column];
+      return { row, text: cell.textContent, number: parseFloat(cell.dataset.value) };
+    });
+    const order = (a, b) => {
+      if (!a.text !== !b.text) return a.text ? -1 : 1;
+      const numbers = !Number.isNaN(a.number) && !Number.isNaN(b.number);
+      const way = numbers ? a.number - b.number : a.text.localeCompare(b.text, undefined, { numeric: true });
+      return down ? -way : way;
+    };
+    body.append(...rows.sort(order).map((entry) => entry.row));
+  });
+});
+
+// A row and its points in the plots light up together.
+all("tr", body).forEach((row) => {
+  const points = all(`svg g[id$="-${row.dataset.run}"]`).filter((g) => /^(front|distribution)-/.test(g.id));
+  const light = (on) => [row, ...points].forEach((one) => one.classList.toggle("lit", on));
+  [row, ...points].forEach((one) => {
+    one.addEventListener("mouseenter", () => light(true));
+    one.addEventListener("mouseleave", () => light(false));
+  });
+});
+find("#score")?.addEventListener("change", (event) => {
+  all(".plots").forEach((plots) => { plots.hidden = plots.dataset.score !== event.target.value; });
+});
+
+// The gallery: pictures are unpacked when they come near the window.
+const articles = all("article");
+const unpacked = new Map();
+const picturesOf = (article) => {
+  if (!unpacked.has(article)) unpacked.set(article, JSON.parse(find("script", article).textContent));
+  return unpacked.get(article);
+};
+const panel = (pictures, run, layer) => (run === "source" ? pictures.source : pictures.panels[run]?.[layer]);
+const near = new IntersectionObserver((entries) => {
+  for (const entry of entries) {
+    if (!entry.isIntersecting) continue;
+    near.unobserve(entry.target);
+    const pictures = picturesOf(entry.target);
+    for (const img of all("img", entry.target)) img.src = panel(pictures, img.dataset.run, img.dataset.layer).data;
+  }
+}, { rootMargin: "600px" });
+articles.forEach((article) => near.observe(article));
+find("#order")?.addEventListener("change", (event) => {
+  const byName = (a, b) => a.dataset.name.localeCompare(b.dataset.name, undefined, { numeric: true });
+  const byDifference = (a, b) => b.dataset.difference - a.dataset.difference || byName(a, b);
+  articles.sort(event.target.value === "name" ? byName : byDifference);
+  find("#gallery").append(...articles);
+});
+find("#filter")?.addEventListener("input", (event) => {
+  const wanted = event.target.value.toLowerCase();
+  articles.forEach((article) => { article.hidden = !article.dataset.name.toLowerCase().includes(wanted); });
+});
+
+// The viewer: two runs on one stage, a divider between them, one zoom for both.
+const viewer = find("#viewer"), stage = find("#stage"), divider = find("#divider");
+const sides = { left: find("#side-left"), right: find("#side-right") };
+const view = { article: null, layer: "cutout", left: 0, right: 0, split: 0.5, scale: 1, x: 0, y: 0, fitted: true };
+let flickering = 0, showsLeft = true;
+
+const size = () => {
+  const { width, height } = picturesOf(view.article);
+  return { width: width || find("img", sides.left).naturalWidth || 1, height: height || find("img", sides.left).naturalHeight || 1 };
+};
+const fitScale = () => Math.min(stage.clientWidth / size().width, stage.clientHeight / size().height);
+const place = () => {
+  const { width, height } = size();
+  if (view.fitted) {
+    view.scale = fitScale();
+    view.x = (stage.clientWidth - width * view.scale) / 2;
+    view.y = (stage.clientHeight - height * view.scale) / 2;
+  }
+  for (const img of all(".side img", stage)) {
+    img.style.width = `${width}px`;
+    img.style.height = `${height}px`;
+    img.style.transform = `translate(${view.x}px, ${view.y}px) scale(${view.scale})`;
+    img.classList.toggle("pixels", view.scale * devicePixelRatio >= 2);
+  }
+  const at = view.split * stage.clientWidth;
+  divider.style.left = `${at}px`;
+  divider.setAttribute("aria-valuenow", Math.round(view.split * 100));
+  sides.right.style.clipPath = flickering ? (showsLeft ? "inset(0 0 0 100%)" : "none") : `inset(0 0 0 ${at}px)`;
+  find("#tag-left").classList.toggle("off", !showsLeft);
+  find("#tag-right").classList.toggle("off", showsLeft);
+  find("#zoom").textContent = view.fitted ? "fit" : `${Math.round(view.scale * 100)} %`;
+};
+const show = () => {
+  const pictures = picturesOf(view.article);
+  find("#viewer-name").textContent = view.article.dataset.name;
+  stage.className = view.layer;
+  const missing = [];
+  for (const side of ["left", "right"]) {
+    const img = find("img", sides[side]), chosen = panel(pictures, view[side], view.layer);
+    find(`#${side}`).value = view[side];
+    find(`#tag-${side}`).textContent = (view[side] === "source" ? "source" : runLabels[view[side]]) + (chosen ? "" : ": no picture");
+    img.onload = img.onerror = null;
+    img.src = chosen?.data ?? "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=";
+    if (!chosen?.file) { missing.push(side); continue; }
+    const full = new Image();
+    full.onload = () => { if (panel(picturesOf(view.article), view[side], view.layer) === chosen) { img.src = full.src; resolution(); } };
+    full.src = chosen.file;
+  }
+  find("#layer").value = view.layer;
+  resolution();
+  place();
+};
+const resolution = () => {
+  const embedded = all(".side img", stage).some((img) => img.src.startsWith("data:"));
+  find("#resolution").textContent = embedded ? "reduced pictures" : "full resolution";
+};
+const zoomBy = (factor, x = stage.clientWidth / 2, y = stage.clientHeight / 2) => {
+  const scale = clamp(view.scale * factor, Math.min(fitScale(), 1) / 2, 64);
+  view.x = x - (x - view.x) * (scale / view.scale);
+  view.y = y - (y - view.y) * (scale / view.scale);
+  Object.assign(view, { scale, fitted: false });
+  place();
+};
+const flicker = (on) => {
+  clearInterval(flickering);
+  showsLeft = true;
+  flickering = on ? setInterval(() => { showsLeft = !showsLeft; place(); }, 500) : 0;
+  stage.classList.toggle("flickering", on);
+  find("#flicker").setAttribute("aria-pressed", on);
+  place();
+};
+const step = (by) => {
+  const shown = all("article").filter((article) => !article.hidden);
+  view.article = shown[(shown.indexOf(view.article) + by + shown.length) % shown.length];
+  view.fitted = true;
+  show();
+};
+const openAt = (article, run, layer) => {
+  const withPictures = picturesOf(article).panels.flatMap((layers, index) => (Object.keys(layers).length ? [index] : []));
+  const left = run === "source" ? (withPictures[0] ?? "source") : Number(run);
+  const right = withPictures.find((index) => index !== left) ?? "source";
+  Object.assign(view, { article, layer: layer === "source" ? "cutout" : layer, left, right, split: 0.5, fitted: true });
+  viewer.showModal();
+  show();
+};
+for (const select of [find("#left"), find("#right")]) {
+  select.append(...runLabels.map((name, index) => new Option(name, index)), new Option("source", "source"));
+  select.addEventListener("change", () => { view[select.id] = select.value === "source" ? "source" : Number(select.value); show(); });
+}
+find("#gallery").addEventListener("click", (event) => {
+  const button = event.target.closest(".pair button");
+  if (button) openAt(button.closest("article"), button.dataset.run ?? "source", button.dataset.layer);
+});
+find("#layer").addEventListener("change", (event) => { view.layer = event.target.value; show(); });
+find("#flicker").addEventListener("click", () => flicker(!flickering));
+find("#zoom-in").addEventListener("click", () => zoomBy(1.5));
+find("#zoom-out").addEventListener("click", () => zoomBy(1 / 1.5));
+find("#pixels").addEventListener("click", () => zoomBy(1 / devicePixelRatio / view.scale));
+find("#fit").addEventListener("click", () => { view.fitted = true; place(); });
+find("#previous").addEventListener("click", () => step(-1));
+find("#next").addEventListener("click", () => step(1));
+find("#close").addEventListener("click", () => viewer.close());
+viewer.addEventListener("close", () => flicker(false));
+viewer.addEventListener("keydown", (event) => {
+  if (event.target.closest("select, input")) return;
+  if (event.key === " " && event.target.tagName !== "BUTTON") { event.preventDefault(); flicker(!flickering); }
+  if (event.key === "+") zoomBy(1.5);
+  if (event.key === "-") zoomBy(1 / 1.5);
+  if (event.target !== divider && event.key === "ArrowRight") step(1);
+  if (event.target !== divider && event.key === "ArrowLeft") step(-1);
+});
+divider.addEventListener("keydown", (event) => {
+  const by = { ArrowLeft: -0.02, ArrowRight: 0.02 }[event.key];
+  if (by) { view.split = clamp(view.split + by, 0, 1); place(); }
+});
+stage.addEventListener("wheel", (event) => {
+  event.preventDefault();
+  const box = stage.getBoundingClientRect();
+  zoomBy(Math.exp(-event.deltaY / 400), event.clientX - box.left, event.clientY - box.top);
+}, { passive: false });
+
+// One pointer drags the divider or the picture; two pinch.
+const pointers = new Map();
+const gap = () => { const [a, b] = [...pointers.values()]; return Math.hypot(a.x - b.x, a.y - b.y); };
+stage.addEventListener("pointerdown", (event) => {
+  pointers.set(event.pointerId, { x: event.clientX, y: event.clientY, divides: event.target === divider });
+  stage.setPointerCapture(event.pointerId);
+});
+stage.addEventListener("pointermove", (event) => {
+  const last = pointers.get(event.pointerId);
+  if (!last) return;
+  const before = pointers.size === 2 ? gap() : 0, box = stage.getBoundingClientRect();
+  const moved = { x: event.clientX - last.x, y: event.clientY - last.y };
+  Object.assign(last, { x: event.clientX, y: event.clientY });
+  if (before) {
+    const [a, b] = [...pointers.values()];
+    zoomBy(gap() / before, (a.x + b.x) / 2 - box.left, (a.y + b.y) / 2 - box.top);
+  } else if (last.divides) {
+    view.split = clamp((event.clientX - box.left) / box.width, 0, 1);
+    place();
+  } else {
+    Object.assign(view, { x: view.x + moved.x, y: view.y + moved.y, fitted: false });
+    place();
+  }
+});
+for (const end of ["pointerup", "pointercancel"]) stage.addEventListener(end, (event) => pointers.delete(event.pointerId));
+addEventListener("resize", () => { if (viewer.open) place(); });

@@ -1,0 +1,44 @@
+"""Which files a run read: enough to tell later whether they are still the same."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+_CHUNK = 1 << 20
+_REMEMBERED = 64  # a plate is shared by many photographs
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One file that an image of a run was made from.
+
+    Attributes:
+        path: Where it was.
+        sha256: Its SHA-256, in hexadecimal.
+    """
+
+    path: str
+    sha256: str
+
+
+def fingerprint(path: Path) -> InputFile:
+    """Identify a file by its content.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    state = path.stat()
+    return InputFile(str(path), _sha256(path, state.st_size, state.st_mtime_ns))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _sha256(path: Path, size: int, mtime_ns: int) -> str:
+    """Hash a file; its size and time are there so that a changed file is hashed again."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,159 @@
+"""Runs side by side: after a sweep, and with bgm-compare."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+from conftest import NAMES
+
+from bgm import cli
+from bgm.evaluation.comparison import compare_runs, find_runs
+from bgm.evaluation.pictures import make_gallery
+from bgm.evaluation.plots import pareto_front
+
+SWEEP = ["-m", "refine.sample_pixels=160,1600", "outputs.types=[pha,com]"]
+
+
+@pytest.fixture
+def sweep(matte, shoot, tmp_path):
+    """Two scored runs of the small shoot."""
+    outcome = matte(*SWEEP, f"data.pha={shoot.pha}")
+    assert outcome.code == 0
+    return outcome, tmp_path / "out"
+
+
+def read(folder) -> dict:
+    return json.loads((folder / "comparison.json").read_text())
+
+
+def test_a_sweep_ends_with_a_comparison(sweep):
+    outcome, folder = sweep
+    assert "refine.sample_pixels" in outcome.out
+    assert f"The comparison is in {folder}/comparison.html" in outcome.out
+    content = read(folder)
+    runs = content["runs"]
+    assert [run["settings"] for run in runs] == [
+        {"refine.sample_pixels": 160},
+        {"refine.sample_pixels": 1600},
+    ]
+    for run, job in zip(runs, (0, 1), strict=True):
+        summary = json.loads((folder / f"{job}/run.json").read_text())["summary"]
+        figures = run["figures"]
+        assert figures["mse"] == pytest.approx(summary["scores"]["mse"] * 1000)
+        assert figures["forward_median_ms"] == summary["stages"]["forward"]["median_ms"]
+        assert figures["total_p95_ms"] == summary["stages"]["total"]["p95_ms"]
+        assert figures["images_per_second"] == summary["images_per_second"]
+        assert figures["refined_percent"] == pytest.approx(summary["refined"] * 100)
+        assert figures["peak_memory_mib"] > 100
+        assert figures["failed"] == 0
+    assert content["columns"]["mse"] == "MSE x1000"
+
+
+def test_the_tables_agree_and_mark_the_best(sweep):
+    outcome, folder = sweep
+    rows = list(csv.DictReader(io.StringIO((folder / "comparison.csv").read_text())))
+    runs = read(folder)["runs"]
+    assert [float(row["MSE x1000"]) for row in rows] == [run["figures"]["mse"] for run in runs]
+    best = min(runs, key=lambda run: run["figures"]["mse"])
+    assert "mse" in best["best"]
+    shown = f"{best['figures']['mse']:.3f}"
+    assert f"| **{shown}** |" in (folder / "comparison.md").read_text()
+    assert f"{shown}*" in outcome.out
+
+
+def test_failed_jobs_are_rows_with_their_reason(matte, tmp_path):
+    outcome = matte("-m", "refine.threshold=2,0.5", "outputs.types=[pha]")
+    assert outcome.code == 1
+    failed, finished = read(tmp_path / "out")["runs"]
+    assert failed["status"] == "failed"
+    assert "refine.threshold=2.0: must be from 0 to 1" in failed["error"]
+    assert failed["settings"] == {"refine.threshold": 2}
+    assert finished["settings"] == {"refine.threshold": 0.5}
+    page = (tmp_path / "out/comparison.html").read_text()
+    assert "1 failed" in page
+    assert 'class="failed"' in page
+
+
+def test_a_job_that_died_without_a_word_is_a_row_too(sweep, bgm):
+    _, folder = sweep
+    (folder / "1/run.json").unlink()
+    assert bgm("runs=[out]", "output_dir=again", command=cli.COMPARE).code == 0
+    died = read(folder.parent / "again")["runs"][1]
+    assert died["status"] == "failed"
+    assert "ended without saying how" in died["error"]
+
+
+def test_finished_runs_by_directory_by_sweep_and_by_glob(sweep, bgm, tmp_path):
+    for given in ("[out/0,out/1]", "[out]", '["out/*"]', '["o*"]'):
+        outcome = bgm(f"runs={given}", "output_dir=again", command=cli.COMPARE)
+        assert outcome.code == 0, outcome.err
+        assert [run["run"] for run in read(tmp_path / "again")["runs"]] == ["0", "1"]
+    outcome = bgm("runs=[nowhere]", command=cli.COMPARE)
+    assert outcome.code == 2
+    assert "no runs at nowhere" in outcome.err
+
+
+def test_runs_are_named_as_briefly_as_tells_them_apart(sweep, tmp_path):
+    shutil.copytree(tmp_path / "out", tmp_path / "other")
+    names = [run.name for run in find_runs([str(tmp_path / "out"), str(tmp_path / "other")])]
+    assert names == ["out/0", "out/1", "other/0", "other/1"]
+
+
+def test_where_runs_differ_most_comes_first(sweep, tmp_path):
+    _, folder = sweep
+    shutil.copy(folder / "0/pha/tripod/lemur-brook.jpg", folder / "1/pha/product/teapot.jpg")
+    shutil.copy(folder / "0/pha/tripod/lemur-brook.jpg", folder / "1/pha/tripod/lemur-brook.jpg")
+    runs = find_runs([str(folder)])
+    gallery = make_gallery(runs, folder / "comparison.html", page_mb=30)
+    assert sorted(image.name for image in gallery) == NAMES
+    assert gallery[-1].name == "tripod/lemur-brook"
+    assert gallery[-1].difference == 0
+    assert [i.difference for i in gallery] == sorted((i.difference for i in gallery), reverse=True)
+    assert all({"alpha", "cutout"} == set(layers) for i in gallery for layers in i.panels)
+    assert gallery[0].panels[1]["alpha"].file.startswith("1/pha/")
+
+
+def test_the_pictures_are_scaled_to_a_bounded_page(sweep):
+    _, folder = sweep
+    run = find_runs([str(folder)])[0]
+    record = run.records["tripod/lemur-brook"]
+    many = {f"{n:03}": replace(record, name=f"{n:03}") for n in range(40)}
+    runs = [replace(run, records=many)] * 8
+    gallery = make_gallery(runs, folder / "comparison.html", page_mb=1)
+    size = sum(len(p.data) for image in gallery for panels in image.panels for p in panels.values())
+    assert len(gallery) == 40
+    assert size < 1.3e6
+
+
+def test_best_is_not_claimed_where_there_is_nothing_to_compare(sweep):
+    _, folder = sweep
+    comparison = compare_runs(find_runs([str(folder / "0")]))
+    assert not any(comparison.best.values())
+    assert comparison.settings == []
+
+
+def test_pareto_front():
+    assert pareto_front([(3, 1), (1, 3), (2, 2), (2, 4), (4, 1)]) == [1, 2, 0]
+
+
+def test_jobs_side_by_side_in_processes_of_their_own(matte, tmp_path):
+    outcome = matte(*SWEEP, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "backbone=resnet50")
+    assert outcome.code == 1
+    assert "2 of 2 jobs failed" in outcome.err
+    outcome = matte(*SWEEP, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "output_dir=two")
+    assert outcome.code == 0
+    assert [run["status"] for run in read(tmp_path / "two")["runs"]] == ["finished"] * 2
+
+
+def test_every_ready_sweep_composes(matte, tmp_path):
+    outcome = matte("experiment=sweep_refine", "outputs.types=[pha]", "model.backbone_scale=0.25")
+    assert outcome.code == 0
+    settings = [run["settings"] for run in read(tmp_path / "out")["runs"]]
+    assert len(settings) == 6
+    modes = [setting["refine.mode"] for setting in settings]
+    assert modes == ["sampling"] * 3 + ["thresholding"] * 2 + ["full"]

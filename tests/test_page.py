@@ -1,0 +1,121 @@
+"""The comparison page in a real browser, opened from disk, without a network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium or the like, or the one that Playwright has installed."""
+    installed = next(filter(None, map(shutil.which, BROWSERS)), None)
+    with sync_playwright() as playwright:
+        if installed is None and not Path(playwright.chromium.executable_path).exists():
+            if os.environ.get("CI"):
+                pytest.fail("no Chromium: `make browser` installs one")
+            pytest.skip("no Chromium: `make browser` installs one")
+        yield playwright.chromium.launch(executable_path=installed, args=OPTIONS)
+
+
+@pytest.fixture
+def page(browser, matte, shoot, tmp_path):
+    """The page of a sweep, and everything it asked for or complained of."""
+    settings = ["refine.sample_pixels=160,1600,9999", "outputs.types=[com,pha]"]
+    assert matte("-m", *settings, f"data.pha={shoot.pha}").code == 0
+    page = browser.new_page(viewport={"width": 1200, "height": 800})
+    page.asked, page.complaints = [], []
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.on("console", lambda message: page.complaints.append(message.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.goto((tmp_path / "out/comparison.html").as_uri())
+    yield page
+    page.close()
+
+
+def column(page, heading: str) -> list[str]:
+    headings = page.locator("thead th").all_inner_texts()
+    place = [text.strip(" ↑↓") for text in headings].index(heading) + 1
+    return page.locator(f"tbody td:nth-child({place})").all_inner_texts()
+
+
+def test_the_page_is_self_contained_and_quiet(page):
+    page.locator("#gallery article img").first.wait_for()
+    assert all(url.startswith(("file:", "data:")) for url in page.asked)
+    assert page.complaints == []
+    assert page.locator(".plots:not([hidden]) svg").count() == 2
+
+
+def test_sorting_the_table(page):
+    assert column(page, "refine.sample_pixels") == ["160", "1600", "9999"]
+    heading = page.get_by_role("button", name="refine.sample_pixels")
+    heading.click()
+    heading.click()
+    assert column(page, "refine.sample_pixels") == ["9999", "1600", "160"]
+    page.get_by_role("button", name="MSE x1000").click()
+    errors = [float(text) for text in column(page, "MSE x1000")]
+    assert errors == sorted(errors)
+
+
+def test_pictures_are_unpacked_when_they_come_near(page):
+    page.set_viewport_size({"width": 1200, "height": 300})
+    page.reload()
+    last = page.locator("article").last.locator("img").first
+    assert last.get_attribute("src") is None
+    last.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('article:last-of-type img').naturalWidth > 0")
+
+
+def test_moving_the_divider_between_two_runs(page):
+    page.locator("article").first.locator("button[data-layer=cutout]").first.click()
+    page.wait_for_function("document.querySelector('#side-right img').naturalWidth > 0")
+    assert page.locator("#tag-left").inner_text() != page.locator("#tag-right").inner_text()
+    box = page.locator("#stage").bounding_box()
+    clip = "getComputedStyle(document.querySelector('#side-right')).clipPath"
+    middle = page.evaluate(clip)
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 20, steps=4)
+    page.mouse.up()
+    assert page.locator("#divider").get_attribute("aria-valuenow") == "25"
+    assert page.evaluate(clip) != middle
+    page.locator("#divider").press("ArrowRight")
+    assert page.locator("#divider").get_attribute("aria-valuenow") == "27"
+
+
+def test_zooming_to_the_pixels_of_the_full_size_file(page):
+    page.locator("article").first.locator("button[data-layer=alpha]").first.click()
+    page.get_by_role("button", name="1:1").click()
+    assert page.locator("#zoom").inner_text() == "100 %"
+    page.wait_for_function("document.querySelector('#resolution').textContent[0] === 'f'")
+    assert page.evaluate("document.querySelector('#side-left img').src").startswith("file:")
+    for _ in range(3):
+        page.get_by_role("button", name="Zoom in").click()
+    assert "pixels" in page.locator("#side-left img").get_attribute("class")
+
+
+def test_flickering_between_two_runs(page):
+    page.locator("article").first.locator("button[data-layer=alpha]").first.click()
+    page.get_by_role("button", name="Flicker").click()
+    right = "getComputedStyle(document.querySelector('#side-right')).clipPath"
+    page.wait_for_function(f"{right} === 'none'")
+    page.wait_for_function(f"{right} !== 'none'")
+
+
+def test_the_other_scores_and_names(page):
+    page.locator("#score").select_option("sad")
+    assert page.locator(".plots:not([hidden])").get_attribute("data-score") == "sad"
+    page.locator("#filter").fill("teapot")
+    assert page.locator("article:not([hidden])").count() == 1
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen(page):
+    page.set_viewport_size({"width": 375, "height": 700})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
