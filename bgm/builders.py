@@ -11,47 +11,58 @@ from bgm.config import (
     LayerType,
     ModelName,
     OutputsConfig,
-    TrackerName,
     TrackingConfig,
     Unmatched,
 )
 from bgm.data import Pair, find_truths
+from bgm.errors import ConfigError
 from bgm.evaluation import Scorer, unknown_only
 from bgm.matting import Matting, load_matting
 from bgm.outputs import LayerSpec
 from bgm.tracking import (
+    TRACKERS,
     ConsoleTracker,
     FilesTracker,
     Guarded,
     Tracker,
-    WandbSettings,
-    WandbTracker,
+    TrackerSettings,
 )
+
+FILES_ALONE = "files"
+"""Name of the tracking that keeps to the files which every run writes."""
 
 
 def samples_wanted(tracking: TrackingConfig) -> int:
     """How many sample pictures the trackers want."""
-    return tracking.samples if tracking.name is TrackerName.wandb else 0
+    return 0 if tracking.name == FILES_ALONE else tracking.samples
 
 
 def create_trackers(
     tracking: TrackingConfig, output_dir: Path, *, console: bool = True
 ) -> list[Tracker]:
-    """Who is to be told of a run."""
+    """Who is to be told of a run.
+
+    Raises:
+        ConfigError: There is no tracker of that name.
+    """
     trackers: list[Tracker] = [FilesTracker()]
     if console:
         trackers.append(ConsoleTracker())
-    if tracking.name is TrackerName.wandb:
-        settings = WandbSettings(
-            mode=tracking.mode.name,
-            project=tracking.project,
-            name=tracking.run_name or "/".join(output_dir.parts[-2:]),
-            group=tracking.group,
-            job_type=tracking.job_type,
-            tags=tracking.tags,
-        )
-        trackers.append(Guarded(WandbTracker(settings)))
-    return trackers
+    if tracking.name == FILES_ALONE:
+        return trackers
+    if tracking.name not in TRACKERS:
+        known = ", ".join([FILES_ALONE, *TRACKERS])
+        raise ConfigError(f"tracking.name={tracking.name}: no such tracker; there are {known}")
+    settings = TrackerSettings(
+        mode=tracking.mode.name,
+        project=tracking.project,
+        name=tracking.run_name or "/".join(output_dir.parts[-2:]),
+        group=tracking.group,
+        job_type=tracking.job_type,
+        tags=tracking.tags,
+        options=tracking.options,
+    )
+    return [*trackers, Guarded(TRACKERS[tracking.name](settings))]
 
 
 def layer_specs(outputs: OutputsConfig) -> list[LayerSpec]:

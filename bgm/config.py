@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 
@@ -31,7 +32,6 @@ Unmatched = Enum("Unmatched", ["error", "skip"])
 LayerType = Enum("LayerType", ["com", "pha", "fgr", "err", "ref"])
 Format = Enum("Format", ["png", "jpg", "webp", "tiff"])
 Region = Enum("Region", ["auto", "whole", "unknown"])
-TrackerName = Enum("TrackerName", ["files", "wandb"])
 WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
 AlphaKind = Enum("AlphaKind", ["straight", "premultiplied"])
 
@@ -197,7 +197,7 @@ class ScoresConfig:
 class TrackingConfig:
     """Who is told about the run, besides its own files."""
 
-    name: TrackerName = TrackerName.wandb
+    name: str = "wandb"
     mode: WandbMode = WandbMode.offline
     project: str = "bgm"
     run_name: str | None = None
@@ -205,6 +205,7 @@ class TrackingConfig:
     job_type: str = "matte"
     tags: list[str] = field(default_factory=list)
     samples: int = 8
+    options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(self.samples >= 0, "tracking.samples", self.samples, "0 or more")

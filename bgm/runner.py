@@ -34,7 +34,7 @@ from bgm.provenance import describe, usable_cpus
 from bgm.records import ImageRecord, Summary, summarize
 from bgm.repeat import check_same
 from bgm.timing import Timer
-from bgm.tracking import Preview, RunInfo
+from bgm.tracking import Preview, RunInfo, Tracker
 from bgm.tracking.files import read_records
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ class Run:
         matting: The network.
         build_layers: What is made of a matte.
         score: Compares a matte with the truth; None without truth.
+        trackers: Who is told.
         previews: Pictures of the first images, by name, until they are reported.
         samples: Pictures still to be made.
     """
@@ -65,6 +66,7 @@ class Run:
     matting: Matting
     build_layers: LayerBuilder
     score: Scorer | None
+    trackers: list[Tracker]
     previews: dict[str, Preview] = field(default_factory=dict)
     samples: int = 0
 
@@ -91,9 +93,12 @@ def prepare(config: Config, output_dir: Path) -> Run:
     if config.repeat is not None:
         check_same(Path(config.repeat), _inputs(pairing.pairs, score), matting.checkpoint)
     build_layers = LayerBuilder(specs)
+    trackers = create_trackers(config.tracking, output_dir)
     create_output_dir(output_dir)
-    samples = samples_wanted(config.tracking)
-    return Run(config, output_dir, pairs, settled, matting, build_layers, score, samples=samples)
+    return Run(
+        *(config, output_dir, pairs, settled, matting, build_layers, score, trackers),
+        samples=samples_wanted(config.tracking),
+    )
 
 
 def _inputs(pairs: Sequence[Pair], score: Scorer | None) -> dict[str, dict[str, Path]]:
@@ -116,7 +121,7 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     """
     images = len(run.pairs) + len(run.settled)
     facts = describe(run.matting.device, run.matting.checkpoint)
-    trackers = create_trackers(run.config.tracking, run.output_dir)
+    trackers = run.trackers
     for tracker in trackers:
         tracker.start(RunInfo(run.output_dir, images, resolved, facts))
 

@@ -15,7 +15,6 @@ from bgm.config import (
     CompareConfig,
     Config,
     EvaluateConfig,
-    TrackerName,
     TrackingConfig,
     require,
 )
@@ -76,13 +75,13 @@ def parse_tracking(raw: DictConfig) -> TrackingConfig:
         typed = OmegaConf.merge(OmegaConf.structured(TrackingConfig), raw.tracking)
         tracking = OmegaConf.to_object(typed)
     except (OmegaConfBaseException, BgmError):
-        return TrackingConfig(name=TrackerName.files)
+        return TrackingConfig(name="files")
     assert isinstance(tracking, TrackingConfig)
     return tracking
 
 
 def refuse_unknown(key: str, schema: type) -> None:
-    """Refuse a dotted key that a schema does not have.
+    """Refuse a dotted key that a schema does not have, unless it is free in that place.
 
     Raises:
         ConfigError: It names the keys there are, and the nearest one.
@@ -90,6 +89,8 @@ def refuse_unknown(key: str, schema: type) -> None:
     node: Any = OmegaConf.to_container(OmegaConf.structured(schema))
     prefix = ""
     for part in key.split("."):
+        if node == {}:  # a place for keys that the schema does not know
+            return
         known = list(node) if isinstance(node, dict) else []
         if part not in known:
             near = difflib.get_close_matches(part, known, n=1)

@@ -7,9 +7,11 @@ import struct
 from pathlib import Path
 
 import pytest
-from conftest import records
+from conftest import NAMES, records
 from PIL import Image
 from wandb.proto import wandb_internal_pb2
+
+from bgm.tracking import TRACKERS
 
 BLOCK = 32768
 
@@ -171,3 +173,34 @@ def test_files_keeps_to_files(matte, tmp_path):
     assert matte("tracking=files").code == 0
     assert not (tmp_path / "out/wandb").exists()
     assert (tmp_path / "out/run.json").exists()
+
+
+def test_a_tracker_of_ones_own_is_a_class_and_its_name(matte, monkeypatch):
+    told = []
+
+    class Mine:
+        def __init__(self, settings):
+            told.append(settings.options)
+
+        def start(self, run):
+            told.append(run.images)
+
+        def image(self, record, preview):
+            told.append((record.name, preview is not None))
+
+        def finish(self, summary):
+            told.append(summary.written)
+
+    monkeypatch.setitem(TRACKERS, "mine", Mine)
+    options = ["tracking.name=mine", "+tracking.options.uri=there", "tracking.samples=1"]
+    assert matte("tracking=wandb", *options).code == 0
+    assert told[:2] == [{"uri": "there"}, 3]
+    assert sorted(name for name, _ in told[2:5]) == NAMES
+    assert sum(sampled for _, sampled in told[2:5]) == 1
+    assert told[5] == 3
+
+
+def test_an_unknown_tracker_is_refused(matte):
+    outcome = matte("tracking=wandb", "tracking.name=mlflow")
+    assert outcome.code == 2
+    assert "tracking.name=mlflow: no such tracker; there are files, wandb" in outcome.err

@@ -1,20 +1,33 @@
-"""Who is told about a run."""
+"""Who is told about a run. A new tracker is a module here and a file in `conf/tracking/`."""
 
 from __future__ import annotations
 
-from bgm.tracking.base import Preview, RunInfo, Tracker
+from importlib import import_module
+from pkgutil import iter_modules
+
+from bgm.tracking.base import (
+    TRACKERS,
+    Preview,
+    RunInfo,
+    Tracker,
+    TrackerSettings,
+    register_tracker,
+)
 from bgm.tracking.console import ConsoleTracker
 from bgm.tracking.files import FilesTracker
 from bgm.tracking.guard import Guarded
-from bgm.tracking.weights_and_biases import WandbSettings, WandbTracker
+
+for _module in iter_modules(__path__):  # each registers what it has
+    import_module(f"{__name__}.{_module.name}")
 
 __all__ = [
+    "TRACKERS",
     "ConsoleTracker",
     "FilesTracker",
     "Guarded",
     "Preview",
     "RunInfo",
     "Tracker",
-    "WandbSettings",
-    "WandbTracker",
+    "TrackerSettings",
+    "register_tracker",
 ]

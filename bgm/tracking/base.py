@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,6 +33,29 @@ class RunInfo:
     facts: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class TrackerSettings:
+    """What a tracker may want to know before it starts.
+
+    Attributes:
+        mode: `offline` (nothing is sent), `online` or `disabled`.
+        project: Project the run belongs to.
+        name: Name of the run; None lets the tracker invent one.
+        group: Runs that belong together, such as the jobs of a sweep.
+        job_type: Kind of run.
+        tags: Labels of the run.
+        options: Settings that only this tracker has.
+    """
+
+    mode: str = "offline"
+    project: str = "bgm"
+    name: str | None = None
+    group: str | None = None
+    job_type: str = "matte"
+    tags: list[str] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+
+
 class Tracker(Protocol):
     """Told about one run: once at its start, once per image, once at its end."""
 
@@ -43,3 +67,17 @@ class Tracker(Protocol):
 
     def finish(self, summary: Summary) -> None:
         """The run is over, or was interrupted."""
+
+
+TRACKERS: dict[str, Callable[[TrackerSettings], Tracker]] = {}
+"""Trackers that a configuration can name, beside the run's own files and the console."""
+
+
+def register_tracker(name: str) -> Callable[[type], type]:
+    """Register a class of trackers, made with `TrackerSettings`, as `tracking.name=<name>`."""
+
+    def register(tracker: type) -> type:
+        TRACKERS[name] = tracker
+        return tracker
+
+    return register

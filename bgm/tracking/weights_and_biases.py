@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from typing import Any
 
 from bgm.records import SHOWN, ImageRecord, Summary, Timings
-from bgm.tracking.base import Preview, RunInfo
+from bgm.tracking.base import Preview, RunInfo, TrackerSettings, register_tracker
 
 _SCORES = tuple(SHOWN)
 _TIMES = tuple(stage.name for stage in fields(Timings))
@@ -22,31 +22,14 @@ _COLUMNS: list[str | int] = [
 _LONGEST_TAG = 64
 
 
-@dataclass(frozen=True)
-class WandbSettings:
-    """What Weights & Biases is told about a run. Its own environment variables win over these.
+@register_tracker("wandb")
+class WandbTracker:
+    """One W&B run: settings, a table of images, running figures, samples and the summary.
 
-    Attributes:
-        mode: `offline` (nothing is sent), `online` or `disabled`.
-        project: Project the run belongs to.
-        name: Name of the run; None lets W&B invent one.
-        group: Runs that belong together, such as the jobs of a sweep.
-        job_type: Kind of run.
-        tags: Labels of the run.
+    W&B's own environment variables win over the settings.
     """
 
-    mode: str = "offline"
-    project: str = "bgm"
-    name: str | None = None
-    group: str | None = None
-    job_type: str = "matte"
-    tags: list[str] = field(default_factory=list)
-
-
-class WandbTracker:
-    """One W&B run: settings, a table of images, running figures, samples and the summary."""
-
-    def __init__(self, settings: WandbSettings) -> None:
+    def __init__(self, settings: TrackerSettings) -> None:
         self._settings = settings
         self._rows: list[list[Any]] = []
 
