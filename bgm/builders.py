@@ -102,6 +102,7 @@ def load_network(config: Config) -> Matting:
         config.device.name,
         model=config.model.name.name,
         precision=config.precision.name,
+        runtime=config.runtime.name,
         checkpoints_dir=config.checkpoints_dir,
         maps=bool({LayerType.err, LayerType.ref} & set(config.outputs.types))
         or samples_wanted(config.tracking) > 0,

@@ -42,6 +42,11 @@ def require(holds: bool, key: str, value: object, legal: str) -> None:
         raise ConfigError(f"{key}={value}: must be {legal}")
 
 
+def _check_count(key: str, value: int | None) -> None:
+    if value is not None:
+        require(value >= 1, key, value, "1 or more, or null")
+
+
 @dataclass
 class ModelConfig:
     """Which network, and the scale of its coarse pass."""
@@ -88,6 +93,13 @@ class DeviceConfig:
 
 
 @dataclass
+class RuntimeConfig:
+    """What computes the coarse network."""
+
+    name: str = "auto"
+
+
+@dataclass
 class DataConfig:
     """Where the photographs are, and how they are prepared."""
 
@@ -99,11 +111,12 @@ class DataConfig:
     align: bool = False
     resize_background: bool = False
     unmatched: Unmatched = Unmatched.error
+    batch_size: int = 1
     workers: int | None = None
 
     def __post_init__(self) -> None:
-        if self.workers is not None:
-            require(self.workers >= 1, "data.workers", self.workers, "1 or more, or null")
+        require(self.batch_size >= 1, "data.batch_size", self.batch_size, "1 or more")
+        _check_count("data.workers", self.workers)
 
 
 @dataclass
@@ -142,7 +155,7 @@ class OutputsConfig:
     fgr: LayerConfig = field(default_factory=LayerConfig)
     err: LayerConfig = field(default_factory=LayerConfig)
     ref: LayerConfig = field(default_factory=LayerConfig)
-    png_level: int = 3
+    png_level: int = 1
     workers: int | None = None
 
     def __post_init__(self) -> None:
@@ -154,8 +167,7 @@ class OutputsConfig:
             quality = getattr(self, name).quality
             require(1 <= quality <= 100, f"outputs.{name}.quality", quality, "from 1 to 100")
         require(0 <= self.png_level <= 9, "outputs.png_level", self.png_level, "from 0 to 9")
-        if self.workers is not None:
-            require(self.workers >= 1, "outputs.workers", self.workers, "1 or more, or null")
+        _check_count("outputs.workers", self.workers)
         self._check_alpha()
         self._check_composite()
 
@@ -219,6 +231,7 @@ class Config:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     refine: RefineConfig = field(default_factory=RefineConfig)
     device: DeviceConfig = field(default_factory=DeviceConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     data: DataConfig = field(default_factory=DataConfig)
     outputs: OutputsConfig = field(default_factory=OutputsConfig)
     scores: ScoresConfig = field(default_factory=ScoresConfig)
@@ -226,12 +239,14 @@ class Config:
     checkpoint: str = "auto"
     checkpoints_dir: str | None = None
     precision: Precision = Precision.float32
+    threads: int | None = None
     seed: int = 0
     on_existing: OnExisting = OnExisting.error
     repeat: str | None = None
     output_dir: str = MISSING
 
     def __post_init__(self) -> None:
+        _check_count("threads", self.threads)
         if self.model.name is ModelName.base and LayerType.ref in self.outputs.types:
             raise ConfigError(
                 "outputs.types has ref, the map of what the refiner redid, but model=base has no "
@@ -270,7 +285,6 @@ class EvaluateConfig:
     output_dir: str = MISSING
 
     def __post_init__(self) -> None:
-        if self.workers is not None:
-            require(self.workers >= 1, "workers", self.workers, "1 or more, or null")
+        _check_count("workers", self.workers)
         if self.trimap is not None and self.scores.region is Region.whole:
             raise ConfigError("trimap is not used with scores.region=whole; leave one out")

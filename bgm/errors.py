@@ -19,3 +19,10 @@ class CheckpointError(BgmError):
 
 class WriteError(BgmError):
     """An output that could not be encoded or stored."""
+
+
+class PredictionError(BgmError):
+    """A result of the network that is no matte."""
+
+    def __init__(self) -> None:
+        super().__init__("the network returned values that are not finite (NaN or infinity)")

@@ -78,6 +78,9 @@ def run_application(command: Command) -> int:
     """
     # Hydra would print a trace for errors that have a message of their own, and exit with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    # The network's threads shall sleep while they wait, for decoding and encoding need processors
+    # too. It must be said before torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.argv[1:] = _tolerate(sys.argv[1:])
     codes: list[int] = []

@@ -21,6 +21,8 @@ class Matte:
         refined: 1 where the refiner worked, else 0, (1, H, W), float32. None for a base model,
             or if it was not asked for.
         refined_share: Share of the blocks that were refined, in [0, 1]; None for a base model.
+        rgba: Foreground and alpha pixel by pixel, (H, W, 4), where they were computed so; they
+            are views of it then.
     """
 
     alpha: Tensor
@@ -28,6 +30,7 @@ class Matte:
     error: Tensor | None = None
     refined: Tensor | None = None
     refined_share: float | None = None
+    rgba: Tensor | None = None
 
     def composite(self, background: Tensor | None = None) -> Tensor:
         """Put the subject on a new background, or on none.

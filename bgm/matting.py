@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from bgm.checkpoints import CheckpointInfo, find_checkpoint, load_checkpoint
 from bgm.errors import DataError
 from bgm.matte import Matte
-from bgm.networks import MattingBase, MattingRefine
+from bgm.networks import CoarseNetwork, MattingBase, MattingRefine
 from bgm.predictor import Predictor, select_device
 
 ImageLike = Image.Image | NDArray[Any] | Tensor
@@ -32,6 +32,11 @@ class Matting:
         self._predictor = predictor
         self.checkpoint = checkpoint
         self.device = predictor.device
+
+    @property
+    def predictor(self) -> Predictor:
+        """What mattes, for those who stage images in advance or in batches."""
+        return self._predictor
 
     def __call__(self, src: ImageLike, bgr: ImageLike) -> Matte:
         """Matte one photograph.
@@ -54,6 +59,7 @@ def load_matting(
     *,
     model: str = "refine",
     precision: str = "float32",
+    runtime: str | None = "auto",
     checkpoints_dir: str | Path | None = None,
     maps: bool = True,
     **settings: Any,
@@ -66,6 +72,8 @@ def load_matting(
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         model: `refine`, or `base` for the coarse network alone.
         precision: `float32`, `bfloat16` or `float16`.
+        runtime: What computes the coarse network: `auto`, `eager`, `compiled`, `onnx` or
+            `openvino`; None leaves the network as it is.
         checkpoints_dir: Directory that `auto` searches first.
         maps: Whether mattes carry the error and refinement maps.
         **settings: The settings of `MattingRefine`, such as `backbone_scale`.
@@ -80,10 +88,10 @@ def load_matting(
     directory = Path(checkpoints_dir).expanduser() if checkpoints_dir else None
     path = find_checkpoint(str(checkpoint), model, backbone, directory)
     info = load_checkpoint(network, path, model, backbone)
-    return Matting(Predictor(network, chosen_device, precision, maps=maps), info)
+    return Matting(Predictor(network, chosen_device, precision, runtime, maps=maps), info)
 
 
-def create_network(model: str, backbone: str, **settings: Any) -> nn.Module:
+def create_network(model: str, backbone: str, **settings: Any) -> CoarseNetwork:
     """Build a network with random weights.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from dataclasses import asdict
@@ -14,10 +13,11 @@ import torch
 
 from bgm import __version__
 from bgm.checkpoints import CheckpointInfo
+from bgm.machine import usable_cpus
 
 _LIBRARIES = (
-    *("hydra-core", "numpy", "omegaconf", "opencv-python", "pillow"),
-    *("safetensors", "torch", "torchvision", "wandb"),
+    *("hydra-core", "isal", "numpy", "omegaconf", "onnxruntime", "opencv-python", "openvino"),
+    *("pillow", "safetensors", "simplejpeg", "torch", "torchvision", "wandb"),
 )
 
 
@@ -36,13 +36,6 @@ def describe(device: torch.device, checkpoint: CheckpointInfo) -> dict[str, Any]
         },
         "checkpoint": asdict(checkpoint),
     }
-
-
-def usable_cpus() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def describe_versions() -> dict[str, str]:

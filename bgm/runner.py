@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import torch
-from numpy.typing import NDArray
 
 from bgm.builders import (
     create_scorer,
@@ -25,21 +23,19 @@ from bgm.config import Config, TrackingConfig, Unmatched
 from bgm.data import Pair, Sample, ZipDataset, find_pairs, prefetch
 from bgm.errors import BgmError
 from bgm.evaluation import Scorer
-from bgm.fingerprints import fingerprint
+from bgm.machine import default_threads, helper_threads, keep_freed_memory, set_threads
 from bgm.matting import Matting
 from bgm.memory import MemoryMeter
-from bgm.outputs import LayerBuilder, LayerSpec, Writer, output_path, strip, to_host
+from bgm.outputs import LayerBuilder, LayerSpec, Writer, output_path
+from bgm.pipeline import Pipeline, explain
 from bgm.preflight import check_paths, create_output_dir, split_existing
-from bgm.provenance import describe, usable_cpus
+from bgm.provenance import describe
 from bgm.records import ImageRecord, Summary, summarize
 from bgm.repeat import check_same
-from bgm.timing import Timer
 from bgm.tracking import Preview, RunInfo, Tracker
 from bgm.tracking.files import read_records
 
 log = logging.getLogger(__name__)
-
-_MOST_WORKERS = 4
 
 
 @dataclass
@@ -77,6 +73,8 @@ def prepare(config: Config, output_dir: Path) -> Run:
     Raises:
         BgmError: Something is wrong; no image has been touched.
     """
+    keep_freed_memory()
+    set_threads(config.threads or default_threads())
     check_paths(config, output_dir)
     pairing = find_pairs(
         Path(config.data.src),
@@ -142,7 +140,7 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
                 report(record)
             status = _matte_all(run, report)
     except Exception as unforeseen:
-        error = _say(unforeseen)
+        error = explain(unforeseen)
         raise
     finally:
         seconds = time.perf_counter() - started
@@ -169,18 +167,16 @@ def record_refusal(
 def _matte_all(run: Run, report: Callable[[ImageRecord], None]) -> str:
     """Matte every pair; say whether the run was `finished` or `interrupted`."""
     status = "finished"
-    outputs = run.config.outputs
-    writers = outputs.workers or default_workers()
+    data, outputs = run.config.data, run.config.outputs
+    helpers = helper_threads(torch.get_num_threads())
+    writers = outputs.workers or helpers
     with Writer(run.output_dir, run.build_layers.specs, writers, outputs.png_level) as writer:
+        pipeline = Pipeline(
+            *(run.matting.predictor, run.build_layers, writer, report, run.score),
+            *(data.batch_size, run.previews, run.samples),
+        )
         try:
-            for item, pair in zip(_samples(run), run.pairs, strict=True):
-                record = ImageRecord(pair.name)
-                if isinstance(item, Exception):
-                    report(record.fail(_say(item)))
-                elif not _matte(run, item, record, writer):
-                    report(record)
-                for finished in writer.finished():
-                    report(finished)
+            pipeline.run(_samples(run, data.workers or helpers), run.pairs)
         except KeyboardInterrupt:
             status = "interrupted"
         for finished in writer.drain():
@@ -194,50 +190,10 @@ def seed_everything(seed: int) -> None:
     cv2.setRNGSeed(seed)
 
 
-def default_workers() -> int:
-    """Threads that decode, or that write: one per processor, up to a few."""
-    return min(_MOST_WORKERS, usable_cpus())
-
-
-def _samples(run: Run) -> Any:
+def _samples(run: Run, workers: int) -> Iterator[Sample | Exception]:
     data = run.config.data
     dataset = ZipDataset(run.pairs, align=data.align, resize_background=data.resize_background)
-    return prefetch(dataset, data.workers or default_workers())
-
-
-def _matte(run: Run, sample: Sample, record: ImageRecord, writer: Writer) -> bool:
-    """Matte one sample and hand it to the writer; False if it failed before that."""
-    record.height, record.width = sample.src.shape[1:]
-    record.alignment, record.inputs = sample.alignment, sample.inputs
-    record.timings.load_ms, record.timings.align_ms = sample.load_ms, sample.align_ms
-    try:
-        with Timer(run.matting.device) as forward:
-            matte = run.matting(sample.src, sample.bgr)
-        with Timer() as building:
-            layers = run.build_layers(matte)
-    except Exception as error:  # a bad image must not take the batch down
-        record.fail(_say(error))
-        return False
-    record.refined = matte.refined_share
-    record.timings.forward_ms, record.timings.layers_ms = forward.ms, building.ms
-    score = None
-    if run.score is not None:
-        pixels = to_host(matte.alpha), to_host(matte.foreground)
-        score = partial(_score, run.score, record, *pixels)
-    if run.samples:
-        run.samples -= 1
-        run.previews[record.name] = strip(sample.src.to(run.matting.device), matte)
-    writer.submit(record, layers, sample.started, score)
-    return True
-
-
-def _score(
-    scorer: Scorer, record: ImageRecord, alpha: NDArray[Any], foreground: NDArray[Any]
-) -> dict[str, float | None]:
-    scores = scorer(record.name, alpha, foreground)
-    truths = scorer.files(record.name)
-    record.inputs |= {kind: fingerprint(path) for kind, path in truths.items()}
-    return scores
+    return prefetch(dataset, workers)
 
 
 def _skipped(
@@ -252,11 +208,3 @@ def _skipped(
         known = earlier.get(pair.name, ImageRecord(pair.name))
         records.append(replace(known, status="skipped", error=None, files=files))
     return records
-
-
-def _say(error: Exception) -> str:
-    """An error in words; one that nobody foresaw keeps its type, and its trace goes to the log."""
-    if isinstance(error, BgmError):
-        return str(error)
-    log.debug("unexpected error", exc_info=error)
-    return f"{type(error).__name__}: {error}"

@@ -74,12 +74,6 @@ def test_a_composite_on_an_image_covers_it(ramp, tmp_path):
     assert (composite[:, 272:] == 0).all()
 
 
-def test_values_that_are_not_finite_are_no_matte(ramp):
-    broken = Matte(torch.full((1, 16, 16), torch.nan), torch.zeros(3, 16, 16))
-    with pytest.raises(Exception, match="not finite"):
-        build(broken, type="pha")
-
-
 def test_the_default_layers(matte, tmp_path):
     assert matte().code == 0
     out = tmp_path / "out"

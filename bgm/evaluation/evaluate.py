@@ -16,7 +16,7 @@ from bgm.config import EvaluateConfig, Unmatched
 from bgm.data import describe, find_truths, list_images, read_alpha
 from bgm.errors import BgmError, ConfigError, DataError
 from bgm.evaluation.truth import Scorer, Scores, unknown_only
-from bgm.provenance import usable_cpus
+from bgm.machine import usable_cpus
 from bgm.records import SHOWN, mean_scores
 
 _WORST = 10

@@ -20,7 +20,7 @@ from PIL import Image
 from bgm.data import read_alpha, read_image, to_uint8
 from bgm.errors import BgmError
 from bgm.evaluation.comparison import FinishedRun
-from bgm.provenance import usable_cpus
+from bgm.machine import usable_cpus
 from bgm.records import ImageRecord
 
 log = logging.getLogger(__name__)

@@ -69,11 +69,10 @@ class MobileNetV2Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Features:
         """Encode a (B, 6, H, W) batch."""
-        half = self.features[:2](x)
-        quarter = self.features[2:4](half)
-        eighth = self.features[4:7](quarter)
-        sixteenth = self.features[7:](eighth)
-        return Features(x, half, quarter, eighth, sixteenth)
+        found, y = {}, x
+        for index, block in enumerate(self.features):
+            y = found[index] = block(y)
+        return Features(x, found[1], found[3], found[6], y)
 
 
 BACKBONES = ("mobilenetv2", "resnet50", "resnet101")

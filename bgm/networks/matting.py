@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -54,7 +55,19 @@ class RefineOutput(NamedTuple):
     ref_sm: Tensor
 
 
-class _CoarseNetwork(nn.Module):
+CoarseOutput = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Alpha, foreground residual (not clamped), error and hidden features of the coarse network."""
+
+Runtime = Callable[[Tensor], CoarseOutput]
+"""Computes the coarse network on (B, 6, H, W)."""
+
+
+def clamp(x: Tensor) -> Tensor:
+    """Clamp to [0, 1]; infinity becomes NaN rather than hide as 0 or 1."""
+    return x.clamp(0, 1) + (x - x)
+
+
+class CoarseNetwork(nn.Module):
     """Encoder, ASPP and decoder, which both networks share."""
 
     def __init__(self, backbone: str) -> None:
@@ -67,15 +80,27 @@ class _CoarseNetwork(nn.Module):
             skips=(eighth, quarter, half, full),
         )
 
-    def _predict(self, photos: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return alpha, foreground residual (not clamped), error and hidden features."""
-        features = self.backbone(photos)
-        output = self.decoder(self.aspp(features.sixteenth), features)
-        pha, residual, err, hid = output.split([1, 3, 1, _OUTPUT_CHANNELS - 5], dim=1)
-        return pha.clamp(0, 1), residual, err.clamp(0, 1), hid.relu()
+        self.runtime: Runtime | None = None
+        """What computes `predict` in place of the modules; None for themselves."""
+
+    def predict(self, photos: Tensor) -> CoarseOutput:
+        """Run the coarse network on source and background, (B, 6, H, W)."""
+        if self.runtime is not None:
+            return self.runtime(photos)
+        return run_coarse(self.backbone, self.aspp, self.decoder, photos)
 
 
-class MattingBase(_CoarseNetwork):
+def run_coarse(
+    backbone: nn.Module, aspp: nn.Module, decoder: nn.Module, photos: Tensor
+) -> CoarseOutput:
+    """Run the parts of the coarse network on source and background, (B, 6, H, W)."""
+    features = backbone(photos)
+    output = decoder(aspp(features.sixteenth), features)
+    pha, residual, err, hid = output.split([1, 3, 1, _OUTPUT_CHANNELS - 5], dim=1)
+    return clamp(pha), residual, clamp(err), hid.relu()
+
+
+class MattingBase(CoarseNetwork):
     """The coarse network on its own, at the resolution it is given (paper, section 3.1).
 
     Args:
@@ -87,11 +112,11 @@ class MattingBase(_CoarseNetwork):
 
     def forward(self, src: Tensor, bgr: Tensor) -> BaseOutput:
         """Matte `src` against `bgr`, both (B, 3, H, W), RGB in [0, 1]."""
-        pha, residual, err, hid = self._predict(torch.cat([src, bgr], dim=1))
-        return BaseOutput(pha, (residual + src).clamp(0, 1), err, hid)
+        pha, residual, err, hid = self.predict(torch.cat([src, bgr], dim=1))
+        return BaseOutput(pha, clamp(residual + src), err, hid)
 
 
-class MattingRefine(_CoarseNetwork):
+class MattingRefine(CoarseNetwork):
     """The coarse network on downscaled photographs, then the refiner (paper, section 3).
 
     Args:
@@ -123,6 +148,11 @@ class MattingRefine(_CoarseNetwork):
             refine_mode, refine_sample_pixels, refine_threshold, refine_kernel_size
         )
 
+    def coarse_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the coarse pass for an image of this size."""
+        scale = self.backbone_scale
+        return max(1, int(height * scale)), max(1, int(width * scale))
+
     def forward(self, src: Tensor, bgr: Tensor) -> RefineOutput:
         """Matte `src` against `bgr`, both (B, 3, H, W), RGB in [0, 1].
 
@@ -136,17 +166,17 @@ class MattingRefine(_CoarseNetwork):
             raise ValueError(f"{width}x{height} is not divisible by {BLOCK}; pad the images first")
 
         photos = torch.cat([src, bgr], dim=1)
-        coarse_size = [max(1, int(side * self.backbone_scale)) for side in (height, width)]
+        coarse_size = self.coarse_size(height, width)
         photos_sm = F.interpolate(photos, coarse_size, mode="bilinear", align_corners=False)
-        pha_sm, residual_sm, err_sm, hid = self._predict(photos_sm)
+        pha_sm, residual_sm, err_sm, hid = self.predict(photos_sm)
 
         coarse = torch.cat([pha_sm, residual_sm], dim=1)
         refined, ref_sm = self.refiner(photos, coarse, err_sm, hid)
         return RefineOutput(
-            pha=refined[:, :1].clamp(0, 1),
-            fgr=(refined[:, 1:] + src).clamp(0, 1),
+            pha=clamp(refined[:, :1]),
+            fgr=clamp(refined[:, 1:] + src),
             pha_sm=pha_sm,
-            fgr_sm=(residual_sm + photos_sm[:, :3]).clamp(0, 1),
+            fgr_sm=clamp(residual_sm + photos_sm[:, :3]),
             err_sm=err_sm,
             ref_sm=ref_sm,
         )

@@ -16,6 +16,9 @@ REFINE_MODES = ("sampling", "thresholding", "full")
 BLOCK = 4
 """Side of a refined block, in pixels of the full resolution."""
 
+Blocks = tuple[Tensor, ...]
+"""Image, row and column of each chosen block."""
+
 _HIDDEN = 32
 _PHOTOS = 6
 _COARSE = 4  # alpha and foreground residual
@@ -86,21 +89,27 @@ class Refiner(nn.Module):
         if not chosen.any():
             return _resize(coarse, (height, width)), chosen.to(err.dtype)
 
-        half_size = (height // 2, width // 2)
-        half = torch.cat(
-            [_resize(torch.cat([hid, coarse], dim=1), half_size), _resize(photos, half_size)], dim=1
-        )
-        half = _pad(half, self.half_margin)
-        full = _pad(photos, self.full_margin)
         if self.mode == "full":
-            return self._convolve(half, full), chosen.to(err.dtype)
-
+            return self._convolve(*self._padded(photos, coarse, hid)), chosen.to(err.dtype)
         blocks = torch.nonzero(chosen[:, 0], as_tuple=True)
-        refined = self._convolve(
+        refined = self.refine_blocks(photos, coarse, hid, blocks)
+        return _paste(_resize(coarse, (height, width)), refined, blocks), chosen.to(err.dtype)
+
+    def refine_blocks(self, photos: Tensor, coarse: Tensor, hid: Tensor, blocks: Blocks) -> Tensor:
+        """Refine the named blocks; alpha and foreground residual of each, (N, 4, 4, 4)."""
+        half, full = self._padded(photos, coarse, hid)
+        return self._convolve(
             _cut(half, blocks, BLOCK // 2, self.half_margin),
             _cut(full, blocks, BLOCK, self.full_margin),
         )
-        return _paste(_resize(coarse, (height, width)), refined, blocks), chosen.to(err.dtype)
+
+    def _padded(self, photos: Tensor, coarse: Tensor, hid: Tensor) -> tuple[Tensor, Tensor]:
+        """All that is known at half resolution, and the photographs, with their margins."""
+        half_size = (photos.shape[2] // 2, photos.shape[3] // 2)
+        half = torch.cat(
+            [_resize(torch.cat([hid, coarse], dim=1), half_size), _resize(photos, half_size)], dim=1
+        )
+        return _pad(half, self.half_margin), _pad(photos, self.full_margin)
 
     def choose_blocks(self, err: Tensor, grid: tuple[int, int]) -> Tensor:
         """Choose the blocks to refine.
@@ -139,10 +148,6 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _pad(x: Tensor, margin: int) -> Tensor:
     return F.pad(x, (margin, margin, margin, margin))
-
-
-Blocks = tuple[Tensor, ...]
-"""Image, row and column of each chosen block."""
 
 
 def _cut(padded: Tensor, blocks: Blocks, side: int, margin: int) -> Tensor:

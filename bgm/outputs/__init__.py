@@ -1,7 +1,7 @@
 """From mattes to files."""
 
 from bgm.outputs.encode import EXTENSIONS, PARTIAL_SUFFIX
-from bgm.outputs.layers import LayerBuilder, LayerSpec, to_host, to_image
+from bgm.outputs.layers import LayerBuilder, LayerSpec, to_image, to_rgba8
 from bgm.outputs.preview import checkerboard, strip
 from bgm.outputs.writer import Writer, output_path
 
@@ -14,6 +14,6 @@ __all__ = [
     "checkerboard",
     "output_path",
     "strip",
-    "to_host",
     "to_image",
+    "to_rgba8",
 ]

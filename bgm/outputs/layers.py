@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -61,39 +62,40 @@ class LayerBuilder:
                 self._plate = _read_background(spec.background)
         self._fitted: Tensor | None = None
 
-    def __call__(self, matte: Matte) -> dict[str, Pixels]:
+    def __call__(self, matte: Matte, pixels: NDArray[np.uint8] | None = None) -> dict[str, Pixels]:
         """Make the layers of one matte, by type.
 
-        Raises:
-            BgmError: The network returned values that are not finite, so that there is no matte.
-        """
-        if not (matte.alpha.isfinite().all() and matte.foreground.isfinite().all()):
-            raise BgmError("the network returned values that are not finite (NaN or infinity)")
-        return {spec.type: self._build(spec, matte) for spec in self.specs}
+        Args:
+            matte: The matte.
+            pixels: The same in 8 bits, as `to_rgba8` returns it, if that is at hand.
 
-    def _build(self, spec: LayerSpec, matte: Matte) -> Pixels:
+        Raises:
+            BgmError: The network that made the matte has no such layer.
+        """
+        if pixels is None:
+            pixels = to_rgba8(matte)
+        return {spec.type: self._build(spec, matte, pixels) for spec in self.specs}
+
+    def _build(self, spec: LayerSpec, matte: Matte, pixels: NDArray[np.uint8]) -> Pixels:
         if spec.type == "com":
-            return self._composite(spec, matte)
-        layer = {
-            "pha": matte.alpha,
-            "fgr": matte.foreground,
-            "err": matte.error,
-            "ref": matte.refined,
-        }[spec.type]
+            return self._composite(spec, matte, pixels)
+        if spec.type == "fgr":
+            return pixels[:, :, :3]
+        if spec.type == "pha":
+            return pixels[:, :, 3] if spec.bits == 8 else to_host(matte.alpha, spec.bits)
+        layer = {"err": matte.error, "ref": matte.refined}[spec.type]
         if layer is None:
             raise BgmError(f"this network has no {spec.type} layer")
-        return to_host(layer, spec.bits)
+        return to_host(layer)
 
-    def _composite(self, spec: LayerSpec, matte: Matte) -> Pixels:
+    def _composite(self, spec: LayerSpec, matte: Matte, pixels: NDArray[np.uint8]) -> Pixels:
         if self._plate is not None:
-            return to_host(matte.composite(self._fit(matte.alpha)), spec.bits)
-        cutout = matte.composite()
-        colour, alpha = cutout[:3], cutout[3:]
+            return to_host(matte.composite(self._fit(matte.alpha)))
         if spec.premultiplied:
-            colour = colour * alpha
+            cutout = matte.composite()
+            return to_host(torch.cat([cutout[:3] * cutout[3:], cutout[3:]]))
         # Where the stored alpha is 0, the stored colour is too.
-        colour = colour * (round_to(alpha, 8) > 0)
-        return to_host(torch.cat([colour, alpha]))
+        return np.asarray(cv2.bitwise_and(pixels, pixels, mask=pixels[:, :, 3].copy()), np.uint8)
 
     def _fit(self, like: Tensor) -> Tensor:
         """The background as large as `like`; kept, because most shoots have one size."""
@@ -133,10 +135,23 @@ def _read_background(background: str) -> Tensor:
     return ImagesDataset([Path(background)])[0]
 
 
+def to_rgba8(matte: Matte) -> NDArray[np.uint8]:
+    """Round foreground and alpha to 8 bits, pixel by pixel, on the host: (H, W, 4)."""
+    if matte.rgba is None or matte.rgba.device.type != "cpu":
+        return np.asarray(to_host(torch.cat([matte.foreground, matte.alpha])), np.uint8)
+    height, width = matte.rgba.shape[:2]
+    rows = matte.rgba.reshape(height, width * 4).numpy()
+    return np.asarray(cv2.convertScaleAbs(rows, alpha=255), np.uint8).reshape(height, width, 4)
+
+
 def to_host(layer: Tensor, bits: int = 8) -> Pixels:
     """Round a layer (C, H, W) in [0, 1] to `bits` bits and copy it to the host."""
-    whole = round_to(layer, bits).permute(1, 2, 0).contiguous().cpu().numpy()
-    pixels: Pixels = whole.astype("uint8" if bits == 8 else "uint16")
+    whole = round_to(layer, bits).permute(1, 2, 0)
+    # Whole numbers are a quarter or half of what floats would be on the way from a GPU.
+    kind = torch.uint8 if bits == 8 else torch.int32
+    pixels: Pixels = whole.to(kind).contiguous().cpu().numpy()
+    if bits != 8:
+        pixels = pixels.astype(np.uint16)
     return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
 
 

@@ -1,0 +1,223 @@
+"""The fast ways give what the plain network gives."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import DEMO
+from torch import nn
+
+from bgm import load_matting
+from bgm.data import read_image
+from bgm.errors import ConfigError, PredictionError
+from bgm.matting import create_network
+from bgm.networks.fuse import can_pack, fuse
+from bgm.networks.sparse import SparseRefiner
+from bgm.predictor import Predictor
+from bgm.runtimes import CoarsePass, choose_runtime, create_runtime
+
+CPU = torch.device("cpu")
+NAMES = sorted(path.relative_to(DEMO / "src").as_posix() for path in DEMO.glob("src/*/*"))
+
+
+def pair(name: str, width: int, height: int) -> list[np.ndarray]:
+    return [
+        cv2.resize(read_image(DEMO / kind / name), (width, height), interpolation=cv2.INTER_AREA)
+        for kind in ("src", "bgr")
+    ]
+
+
+def assert_same(fast, plain) -> None:
+    """Within 1/255 on at least 99.9 % of the pixels, and mostly much nearer."""
+    for name in ("alpha", "foreground"):
+        difference = (getattr(fast, name) - getattr(plain, name)).abs()
+        assert (difference <= 1 / 255).float().mean() >= 0.999
+        assert difference.mean() < 1e-4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_real_photographs_with_a_trained_checkpoint(name):
+    images = pair(name, 1920, 1080)
+    fast, plain = load_matting()(*images), load_matting(runtime=None)(*images)
+    assert_same(fast, plain)
+    np.testing.assert_allclose(fast.error, plain.error, atol=1e-5)
+    assert (fast.refined == plain.refined).float().mean() > 0.999
+    assert fast.refined_share == pytest.approx(plain.refined_share, abs=1e-4)
+
+
+@pytest.mark.parametrize("size", [(640, 360), (643, 357), (200, 120), (64, 48), (16, 16)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"backbone_scale": 0.25},
+        {"backbone_scale": 0.5},
+        {"backbone_scale": 0.125, "refine_sample_pixels": 40_000},
+        {"backbone_scale": 0.3},
+        {"refine_mode": "thresholding", "refine_threshold": 0.02},
+        {"refine_mode": "full"},
+        {"refine_sample_pixels": 0},
+        {"refine_sample_pixels": 10_000_000},
+    ],
+    ids=str,
+)
+def test_any_size_and_setting(size, settings):
+    images = pair(NAMES[2], *size)
+    fast, plain = (load_matting(runtime=r, **settings)(*images) for r in ("auto", None))
+    assert fast.alpha.shape == (1, size[1], size[0])
+    assert_same(fast, plain)
+
+
+def test_deep_images_keep_their_depth():
+    images = [image.astype(np.float32) / 255 for image in pair(NAMES[1], 320, 200)]
+    images[0] += 0.4 / 255
+    assert_same(load_matting()(*images), load_matting(runtime=None)(*images))
+
+
+@pytest.mark.parametrize("ratio", [1, 2, 4, 8])
+def test_the_sparse_refiner_is_exact_up_to_rounding_also_at_the_border(ratio):
+    torch.manual_seed(0)
+    network = create_network("refine", "mobilenetv2").eval()
+    refiner = network.refiner
+    height, width = 8 * ratio * 10, 8 * ratio * 12
+    coarse = (height // 2 // ratio, width // 2 // ratio)
+    for norm in (m for m in refiner.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.running_mean.uniform_(-0.1, 0.1)
+        norm.running_var.uniform_(0.5, 2)
+    src, bgr = (torch.randint(0, 256, (height, width, 3), dtype=torch.uint8) for _ in range(2))
+    known = torch.rand(*coarse, 36)
+    chosen = torch.rand(height // 4, width // 4) < 0.3
+    chosen[[0, 1, -2, -1]] = True
+    with torch.inference_mode():
+        whole = torch.zeros(height, width, 4)
+        assert SparseRefiner.fits(refiner, height, width, coarse) == ratio
+        SparseRefiner(refiner, ratio, pack=can_pack())(src, bgr, known, chosen, whole)
+        photos = torch.cat([src, bgr], 2).permute(2, 0, 1)[None] / 255
+        maps = known.permute(2, 0, 1)[None]
+        blocks = torch.nonzero(chosen[None], as_tuple=True)
+        expected = refiner.refine_blocks(photos, maps[:, 32:], maps[:, :32], blocks)
+    tiles = whole.view(height // 4, 4, width // 4, 4, 4).transpose(1, 2)
+    got = tiles[blocks[1], blocks[2]].permute(0, 3, 1, 2)[:, [3, 0, 1, 2]]
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    assert (tiles[~chosen] == 0).all()
+
+
+@pytest.mark.parametrize("backbone", ["mobilenetv2", "resnet50", "resnet101"])
+@pytest.mark.parametrize("packed", [True, False])
+def test_fused_networks_give_the_same(backbone, packed):
+    if packed and not can_pack():
+        pytest.skip("this torch cannot")
+    torch.manual_seed(1)
+    network = create_network("base", backbone).train()
+    for norm in (m for m in network.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.momentum = 1.0  # one batch is enough to keep the features of a deep network in range
+    with torch.no_grad():
+        network.predict(torch.rand(2, 6, 96, 128))
+    network.eval()
+    photos = torch.rand(1, 6, 96, 128)
+    fused = fuse(CoarsePass(network), torch.rand(1, 6, 64, 64), pack=packed)
+    assert not [m for m in fused.modules() if isinstance(m, nn.BatchNorm2d)]
+    with torch.inference_mode():
+        for got, expected in zip(fused(photos), network.predict(photos), strict=True):
+            scale = float(expected.abs().max()) + 1
+            np.testing.assert_allclose(got, expected, atol=2e-5 * scale)
+
+
+@pytest.mark.parametrize("name", ["eager", "onnx", "openvino"])
+def test_runtimes_give_the_same_at_any_size(name):
+    network = load_matting(runtime=None).predictor.network
+    runtime = create_runtime(choose_runtime(name, CPU, torch.float32), network, CPU, torch.float32)
+    for size in ((1, 6, 96, 128), (2, 6, 65, 47)):
+        photos = torch.rand(size)
+        with torch.inference_mode():
+            expected, got = network.predict(photos), runtime(photos)
+        for one, other in zip(got, expected, strict=True):
+            np.testing.assert_allclose(one, other, atol=5e-5)
+
+
+def test_compiling_waits_until_it_pays(monkeypatch):
+    compiled = []
+
+    def compile_to(module, **options):
+        assert options == {"dynamic": False, "options": {"freezing": True}}
+
+        def run(photos):
+            compiled.append(tuple(photos.shape))
+            return module(photos)
+
+        return run
+
+    monkeypatch.setattr("torch.compile", compile_to)
+    network = load_matting(runtime=None).predictor.network
+    runtime = create_runtime("compiled", network, CPU, torch.float32)
+    for _ in range(runtime.compiled_after):
+        runtime(torch.rand(1, 6, 64, 64))
+    assert compiled == []
+    output = runtime(torch.rand(1, 6, 64, 64))
+    runtime(torch.rand(1, 6, 32, 64))
+    assert compiled == [(1, 6, 64, 64)]
+    assert output[0].shape == (1, 1, 64, 64)
+
+
+@pytest.mark.slow
+def test_compiled_gives_the_same():
+    network = load_matting(runtime=None).predictor.network
+    runtime = create_runtime("compiled", network, CPU, torch.float32)
+    runtime.compiled_after = 0
+    photos = torch.rand(1, 6, 96, 128)
+    with torch.inference_mode():
+        for got, expected in zip(runtime(photos), network.predict(photos), strict=True):
+            np.testing.assert_allclose(got, expected, atol=5e-5)
+
+
+def test_what_auto_means_and_what_is_missing(monkeypatch):
+    assert choose_runtime("auto", CPU, torch.float32) == "eager"
+    assert choose_runtime("auto", CPU, torch.bfloat16) == "openvino"
+    assert choose_runtime("auto", torch.device("cuda"), torch.float16) == "eager"
+    monkeypatch.setattr("bgm.runtimes.find_spec", lambda name: None)
+    assert choose_runtime("auto", CPU, torch.bfloat16) == "eager"
+    with pytest.raises(ConfigError, match=r"openvino needs .* pip install \"bgm\[openvino\]\""):
+        choose_runtime("openvino", CPU, torch.float32)
+    with pytest.raises(ConfigError, match="needs the package onnxruntime and onnx"):
+        choose_runtime("onnx", CPU, torch.float32)
+
+
+def test_runtimes_that_do_not_fit_are_refused():
+    with pytest.raises(ConfigError, match="is for device=cpu"):
+        choose_runtime("openvino", torch.device("cuda"), torch.float32)
+    with pytest.raises(ConfigError, match="precision=float32"):
+        choose_runtime("onnx", CPU, torch.bfloat16)
+    with pytest.raises(ConfigError, match="runtime=fast: must be one of auto"):
+        choose_runtime("fast", CPU, torch.float32)
+
+
+@pytest.mark.parametrize("mode", ["sampling", "full"])
+@pytest.mark.parametrize("runtime", ["auto", None])
+def test_a_batch_is_bit_identical_to_one_at_a_time(runtime, mode):
+    predictor = load_matting(runtime=runtime, refine_mode=mode).predictor
+    images = [
+        tuple(torch.from_numpy(image).permute(2, 0, 1) for image in pair(name, 320, 200))
+        for name in NAMES
+    ]
+    together = predictor.run(predictor.stage(images))
+    for (src, bgr), matte in zip(images, together, strict=True):
+        alone = predictor(src, bgr)
+        assert torch.equal(matte.alpha, alone.alpha)
+        assert torch.equal(matte.foreground, alone.foreground)
+
+
+@pytest.mark.parametrize("runtime", ["auto", None])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("layer", ["decoder.conv4", "refiner.conv4"])
+@pytest.mark.parametrize("channel", [0, 1])
+def test_values_that_are_not_finite_are_no_matte(runtime, value, layer, channel):
+    torch.manual_seed(0)
+    network = create_network("refine", "mobilenetv2")
+    with torch.no_grad():
+        network.decoder.conv4.bias[4] = 1  # an error everywhere, so that there are blocks
+        network.get_submodule(layer).bias[channel] = value
+    predictor = Predictor(network, CPU, runtime=runtime)
+    images = [torch.from_numpy(image).permute(2, 0, 1) for image in pair(NAMES[0], 320, 200)]
+    with pytest.raises(PredictionError, match="not finite"):
+        predictor(*images)
