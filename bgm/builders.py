@@ -9,8 +9,10 @@ from typing import Any
 from bgm.config import (
     Config,
     LayerType,
+    ModelConfig,
     ModelName,
     OutputsConfig,
+    RefineConfig,
     TrackingConfig,
     Unmatched,
 )
@@ -87,15 +89,6 @@ def load_network(config: Config) -> Matting:
         CheckpointError: The checkpoint cannot be found, read, or is for another network.
         ConfigError: This machine cannot compute that way.
     """
-    settings: dict[str, Any] = {}
-    if config.model.name is ModelName.refine:
-        settings = {
-            "backbone_scale": config.model.backbone_scale,
-            "refine_mode": config.refine.mode.name,
-            "refine_sample_pixels": config.refine.sample_pixels,
-            "refine_threshold": config.refine.threshold,
-            "refine_kernel_size": config.refine.kernel_size,
-        }
     return load_matting(
         config.checkpoint,
         config.backbone.name.name,
@@ -106,8 +99,21 @@ def load_network(config: Config) -> Matting:
         checkpoints_dir=config.checkpoints_dir,
         maps=bool({LayerType.err, LayerType.ref} & set(config.outputs.types))
         or samples_wanted(config.tracking) > 0,
-        **settings,
+        **network_settings(config.model, config.refine),
     )
+
+
+def network_settings(model: ModelConfig, refine: RefineConfig) -> dict[str, Any]:
+    """The settings of a `MattingRefine`; none for a base model."""
+    if model.name is ModelName.base:
+        return {}
+    return {
+        "backbone_scale": model.backbone_scale,
+        "refine_mode": refine.mode.name,
+        "refine_sample_pixels": refine.sample_pixels,
+        "refine_threshold": refine.threshold,
+        "refine_kernel_size": refine.kernel_size,
+    }
 
 
 def create_scorer(config: Config, pairs: Sequence[Pair]) -> Scorer | None:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from bgm.config import CompareConfig, Config, EvaluateConfig
+from bgm.config import BenchmarkConfig, CompareConfig, Config, EvaluateConfig
 from bgm.errors import BgmError
 from bgm.hydra_app import (
     EXIT_DONE,
@@ -35,6 +35,11 @@ def main_evaluate() -> NoReturn:
 def main_compare() -> NoReturn:
     """Run the command `bgm-compare`."""
     sys.exit(run_application(COMPARE))
+
+
+def main_benchmark() -> NoReturn:
+    """Run the command `bgm-benchmark`."""
+    sys.exit(run_application(BENCHMARK))
 
 
 def matte(raw: DictConfig) -> int:
@@ -116,9 +121,29 @@ def compare_sweep(folder: Path) -> None:
     write_comparison(compare_runs(find_runs([str(folder)])), folder, CompareConfig.page_mb)
 
 
+def benchmark(raw: DictConfig) -> int:
+    """Measure the speed of this machine.
+
+    Args:
+        raw: The composed configuration.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BgmError: The settings do not fit this machine.
+    """
+    config = parse_config(raw, BenchmarkConfig)
+    from bgm.benchmark.benchmark import run_benchmark
+
+    run_benchmark(config, _output_dir(), _plain(OmegaConf.structured(config)))
+    return EXIT_DONE
+
+
 MATTE = Command(matte, "bgm", Config, after_sweep=compare_sweep)
 EVALUATE = Command(evaluate, "evaluate", EvaluateConfig)
 COMPARE = Command(compare, "compare", CompareConfig)
+BENCHMARK = Command(benchmark, "benchmark", BenchmarkConfig)
 
 
 def _output_dir() -> Path:

@@ -34,6 +34,7 @@ Format = Enum("Format", ["png", "jpg", "webp", "tiff"])
 Region = Enum("Region", ["auto", "whole", "unknown"])
 WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
 AlphaKind = Enum("AlphaKind", ["straight", "premultiplied"])
+BenchmarkPart = Enum("BenchmarkPart", ["network", "pipeline", "free", "codecs"])
 
 
 def require(holds: bool, key: str, value: object, legal: str) -> None:
@@ -257,6 +258,40 @@ class Config:
                 raise ConfigError(f"data.{key} is for scoring, which needs data.pha too")
         if self.data.trimap is not None and self.scores.region is Region.whole:
             raise ConfigError("data.trimap is not used with scores.region=whole; leave one out")
+
+
+@dataclass
+class BenchmarkConfig:
+    """One run of `bgm-benchmark`."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    refine: RefineConfig = field(default_factory=RefineConfig)
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    checkpoint: str = "auto"
+    checkpoints_dir: str | None = None
+    precision: Precision = Precision.float32
+    threads: int | None = None
+    batch_size: int = 1
+    width: int = 1920
+    height: int = 1080
+    images: int = 12
+    rounds: int = 5
+    parts: list[BenchmarkPart] = field(default_factory=lambda: list(BenchmarkPart))
+    reference: bool = True
+    output_dir: str = MISSING
+
+    def __post_init__(self) -> None:
+        _check_count("threads", self.threads)
+        for key in ("batch_size", "images", "rounds"):
+            require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
+        for key in ("width", "height"):
+            value = getattr(self, key)
+            # The reference, as the original, takes no other sizes.
+            require(value >= 16 and value % 4 == 0, key, value, "16 or more, divisible by 4")
+        require(bool(self.parts), "parts", "[]", "at least one part")
 
 
 @dataclass

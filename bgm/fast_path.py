@@ -76,10 +76,9 @@ class FastPath:
             coarse = known[index, ..., _COLOUR_FIRST].numpy()
             enlarged = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
             whole = torch.from_numpy(enlarged)
-            refine(src, bgr, known[index], chosen[index], whole)
-            finite = bool(torch.isfinite(known[index].sum() + whole.sum()))
+            total = known[index].sum() + refine(src, bgr, known[index], chosen[index], whole)
             rgba = _add_source(whole, src)
-            outputs.append(FastOutput(rgba, err[index], chosen[index], finite))
+            outputs.append(FastOutput(rgba, err[index], chosen[index], bool(total.isfinite())))
         return outputs
 
 

@@ -24,11 +24,11 @@ class Matting:
     """A loaded network, called with a source and its background.
 
     Attributes:
-        checkpoint: Which weights it has.
+        checkpoint: Which weights it has; None for random ones.
         device: Where it computes.
     """
 
-    def __init__(self, predictor: Predictor, checkpoint: CheckpointInfo) -> None:
+    def __init__(self, predictor: Predictor, checkpoint: CheckpointInfo | None) -> None:
         self._predictor = predictor
         self.checkpoint = checkpoint
         self.device = predictor.device

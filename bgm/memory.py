@@ -28,7 +28,6 @@ class MemoryMeter:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._process = psutil.Process()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="memory", daemon=True)
         self.peak_mib = 0.0
@@ -58,4 +57,9 @@ class MemoryMeter:
             self._look()
 
     def _look(self) -> None:
-        self.peak_mib = max(self.peak_mib, round(self._process.memory_info().rss / _MIB, 1))
+        self.peak_mib = max(self.peak_mib, resident_mib())
+
+
+def resident_mib() -> float:
+    """Resident size of this process, in MiB."""
+    return round(psutil.Process().memory_info().rss / _MIB, 1)

@@ -21,20 +21,25 @@ _LIBRARIES = (
 )
 
 
-def describe(device: torch.device, checkpoint: CheckpointInfo) -> dict[str, Any]:
+def describe(device: torch.device, checkpoint: CheckpointInfo | None) -> dict[str, Any]:
     """Versions, machine and checkpoint of a run, as nested plain values."""
     return {
         "versions": describe_versions(),
         "git_revision": _git_revision(),
-        "machine": {
-            "platform": platform.platform(),
-            "processor": platform.processor() or platform.machine(),
-            "cpus": usable_cpus(),
-            "threads": torch.get_num_threads(),
-            "device": str(device),
-            "device_name": _device_name(device),
-        },
-        "checkpoint": asdict(checkpoint),
+        "machine": describe_machine(device),
+        "checkpoint": None if checkpoint is None else asdict(checkpoint),
+    }
+
+
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """The machine, and what of it is used."""
+    return {
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cpus": usable_cpus(),
+        "threads": torch.get_num_threads(),
+        "device": str(device),
+        "device_name": _device_name(device),
     }
 
 
@@ -47,6 +52,16 @@ def describe_versions() -> dict[str, str]:
         except PackageNotFoundError:  # another package may provide it, such as a headless OpenCV
             continue
     return versions
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _device_name(device: torch.device) -> str | None:

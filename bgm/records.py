@@ -149,6 +149,7 @@ class Summary:
         scored: Images that were compared with the truth.
         scores: Mean of each error over the images that have it.
         error: Why the run failed as a whole, or None.
+        figures: Whatever else was measured, by name.
     """
 
     status: str
@@ -166,6 +167,7 @@ class Summary:
     scored: int = 0
     scores: dict[str, float] = field(default_factory=dict)
     error: str | None = None
+    figures: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The summary as nested plain values, ready for JSON."""

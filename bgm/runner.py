@@ -67,8 +67,13 @@ class Run:
     samples: int = 0
 
 
-def prepare(config: Config, output_dir: Path) -> Run:
+def prepare(config: Config, output_dir: Path, matting: Matting | None = None) -> Run:
     """Check everything that can be checked, load the network, make the output directory.
+
+    Args:
+        config: What is asked for.
+        output_dir: Where to write.
+        matting: The network, if it is loaded already.
 
     Raises:
         BgmError: Something is wrong; no image has been touched.
@@ -87,8 +92,8 @@ def prepare(config: Config, output_dir: Path) -> Run:
     settled = [ImageRecord(name, "unmatched", why) for name, why in pairing.leftovers.items()]
     settled += _skipped(done, specs, output_dir)
     seed_everything(config.seed)
-    matting = load_network(config)
-    if config.repeat is not None:
+    matting = matting or load_network(config)
+    if config.repeat is not None and matting.checkpoint is not None:
         check_same(Path(config.repeat), _inputs(pairing.pairs, score), matting.checkpoint)
     build_layers = LayerBuilder(specs)
     trackers = create_trackers(config.tracking, output_dir)

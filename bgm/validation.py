@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bgm.colours import parse_colour
 from bgm.config import (
+    BenchmarkConfig,
     CompareConfig,
     Config,
     EvaluateConfig,
@@ -20,7 +21,7 @@ from bgm.config import (
 )
 from bgm.errors import BgmError, ConfigError
 
-Schema = TypeVar("Schema", Config, EvaluateConfig, CompareConfig)
+Schema = TypeVar("Schema", Config, EvaluateConfig, CompareConfig, BenchmarkConfig)
 
 PATHS = (
     *("data.src", "data.bgr", "data.pha", "data.fgr", "data.trimap"),

@@ -121,7 +121,7 @@ def test_fused_networks_give_the_same(backbone, packed):
     with torch.inference_mode():
         for got, expected in zip(fused(photos), network.predict(photos), strict=True):
             scale = float(expected.abs().max()) + 1
-            np.testing.assert_allclose(got, expected, atol=2e-5 * scale)
+            np.testing.assert_allclose(got, expected, atol=5e-4 * scale)
 
 
 @pytest.mark.parametrize("name", ["eager", "onnx", "openvino"])

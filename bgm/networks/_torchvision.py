@@ -20,7 +20,16 @@ except RuntimeError as error:
 
 from torchvision.models import mobilenet_v2, resnet50, resnet101
 from torchvision.models.segmentation.deeplabv3 import ASPP
+from torchvision.transforms.functional import to_pil_image, to_tensor
 
 VERSION: str = torchvision.__version__
 
-__all__ = ["ASPP", "VERSION", "mobilenet_v2", "resnet50", "resnet101"]
+__all__ = [
+    "ASPP",
+    "VERSION",
+    "mobilenet_v2",
+    "resnet50",
+    "resnet101",
+    "to_pil_image",
+    "to_tensor",
+]

@@ -78,7 +78,7 @@ class SparseRefiner:
 
     def __call__(
         self, src: Tensor, bgr: Tensor, known: Tensor, chosen: Tensor, whole: Tensor
-    ) -> None:
+    ) -> Tensor:
         """Refine the chosen blocks of one image in place.
 
         Args:
@@ -88,17 +88,24 @@ class SparseRefiner:
             chosen: Blocks to refine, boolean, (H/4, W/4).
             whole: Coarse foreground residual and alpha, in this order, at full resolution,
                 (H, W, 4); the chosen blocks are replaced.
+
+        Returns:
+            The sum of all that was refined, which is finite only if everything in it is.
         """
         tiles = whole.view(chosen.shape[0], BLOCK, chosen.shape[1], BLOCK, 4).transpose(1, 2)
         inner = chosen.clone()
         inner[:_NEAR] = inner[-_NEAR:] = False
         inner[:, :_NEAR] = inner[:, -_NEAR:] = False
         rows, columns = torch.nonzero(inner, as_tuple=True)
+        total = torch.zeros(())
         if len(rows):
-            tiles[rows, columns] = self._refine_inner(src, bgr, known, inner, rows, columns)
+            refined = self._refine_inner(src, bgr, known, inner, rows, columns)
+            tiles[rows, columns] = refined
+            total += refined.sum()
         near = chosen & ~inner
         for strip in _strips(chosen.shape, self._ratio):
-            self._refine_strip(src, bgr, known, near, strip, tiles)
+            total += self._refine_strip(src, bgr, known, near, strip, tiles)
+        return total
 
     def _refine_inner(
         self,
@@ -168,7 +175,7 @@ class SparseRefiner:
         near: Tensor,
         strip: tuple[slice, slice],
         tiles: Tensor,
-    ) -> None:
+    ) -> Tensor:
         """Refine the blocks near the border that lie in a strip, and take them off `near`."""
         own = near[strip]
         chosen = torch.zeros_like(own)
@@ -176,7 +183,7 @@ class SparseRefiner:
         chosen[rim] = own[rim]
         rows, columns = torch.nonzero(chosen, as_tuple=True)
         if not len(rows):
-            return
+            return torch.zeros(())
         own[rim] = False
         down, across = strip
         pixels = _scale(down, BLOCK, 1), _scale(across, BLOCK, 1)
@@ -188,6 +195,7 @@ class SparseRefiner:
             photos.permute(2, 0, 1)[None], part[:, -4:], part[:, :-4], blocks
         )
         tiles[strip][rows, columns] = refined.permute(0, 2, 3, 1)[..., _COLOUR_FIRST]
+        return refined.sum()
 
 
 def _strip_blocks(ratio: int) -> int:

@@ -1,6 +1,6 @@
 """From mattes to files."""
 
-from bgm.outputs.encode import EXTENSIONS, PARTIAL_SUFFIX
+from bgm.outputs.encode import EXTENSIONS, PARTIAL_SUFFIX, encode
 from bgm.outputs.layers import LayerBuilder, LayerSpec, to_image, to_rgba8
 from bgm.outputs.preview import checkerboard, strip
 from bgm.outputs.writer import Writer, output_path
@@ -12,6 +12,7 @@ __all__ = [
     "LayerSpec",
     "Writer",
     "checkerboard",
+    "encode",
     "output_path",
     "strip",
     "to_image",

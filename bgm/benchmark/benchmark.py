@@ -1,0 +1,225 @@
+"""Runs the measurements of `bgm-benchmark` in turns, and reports medians with their spread."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import statistics
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import rich
+from numpy.typing import NDArray
+from rich.table import Table
+
+from bgm.benchmark.codecs import CodecFigures, measure_codecs
+from bgm.benchmark.contender import BGM, REFERENCE, Contender, Shots
+from bgm.builders import create_trackers
+from bgm.config import BenchmarkConfig, BenchmarkPart, demo_path
+from bgm.data import find_pairs, read_alpha, read_image
+from bgm.machine import default_threads
+from bgm.predictor import select_device
+from bgm.provenance import describe_machine, describe_versions
+from bgm.records import Summary
+from bgm.tracking import RunInfo
+
+log = logging.getLogger(__name__)
+
+_WHAT = {
+    BenchmarkPart.network: "network alone",
+    BenchmarkPart.pipeline: "files to files",
+    BenchmarkPart.free: "files to files, network free",
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One part, one side.
+
+    Attributes:
+        part: `network`, `pipeline` or `free`.
+        side: `bgm` or `reference`.
+        median_ms: Milliseconds per image, median of the rounds.
+        low_ms: The fastest round.
+        high_ms: The slowest round.
+        images_per_second: By the median.
+        peak_mib: Largest resident size, above that after importing the libraries, in MiB.
+        speedup: How many times as fast as the reference; None without one.
+    """
+
+    part: str
+    side: str
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    images_per_second: float
+    peak_mib: float
+    speedup: float | None = None
+
+
+def run_benchmark(
+    config: BenchmarkConfig, output_dir: Path, resolved: dict[str, Any]
+) -> tuple[list[Figures], list[CodecFigures]]:
+    """Measure, print, write `benchmark.json` and `benchmark.csv`, tell the trackers.
+
+    Args:
+        config: What to measure.
+        output_dir: Where to write.
+        resolved: The configuration as nested plain values.
+
+    Raises:
+        BgmError: The settings do not fit this machine.
+    """
+    device = select_device(config.device.name)
+    trackers = create_trackers(config.tracking, output_dir, console=False)
+    facts = {
+        "versions": describe_versions(),
+        "machine": {**describe_machine(device), "threads": config.threads or default_threads()},
+    }
+    for tracker in trackers:
+        tracker.start(RunInfo(output_dir, config.images, resolved, facts))
+    with tempfile.TemporaryDirectory(dir=output_dir, prefix="scratch-") as scratch:
+        shots = make_shots(Path(scratch), config)
+        figures = list(_measure(config, shots, Path(scratch)))
+        codecs = []
+        if BenchmarkPart.codecs in config.parts:
+            photograph = next(iter(sorted(shots.src.iterdir())))
+            codecs = measure_codecs(photograph, _cutout(config), config.rounds)
+    _write(figures, codecs, {**facts, "config": resolved}, output_dir)
+    _print(config, figures, codecs, facts["machine"])
+    named = {f"{f.part}/{f.side}": asdict(f) for f in figures}
+    summary = Summary("finished", config.images, figures=named)
+    for tracker in trackers:
+        tracker.finish(summary)
+    return figures, codecs
+
+
+def make_shots(folder: Path, config: BenchmarkConfig) -> Shots:
+    """The demo's photographs on a tripod at the wanted size, as many as wanted."""
+    shots = Shots(folder / "src", folder / "bgr")
+    pairs = find_pairs(Path(demo_path("src")), Path(demo_path("bgr"))).pairs
+    for kind in ("src", "bgr"):
+        (folder / kind).mkdir()
+        encoded = [
+            cv2.imencode(".jpg", _scaled(read_image(getattr(pair, kind)), config)[:, :, ::-1])[1]
+            for pair in pairs
+        ]
+        for index in range(config.images):
+            path = folder / kind / f"{index:05}.jpg"
+            path.write_bytes(encoded[index % len(encoded)].tobytes())
+    return shots
+
+
+def _scaled(pixels: NDArray[Any], config: BenchmarkConfig) -> NDArray[Any]:
+    size = (config.width, config.height)
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+
+
+def _cutout(config: BenchmarkConfig) -> NDArray[np.uint8]:
+    name = "tripod/lemur-brook"
+    colours = _scaled(read_image(Path(demo_path("src")) / f"{name}.jpg"), config)
+    alpha = _scaled(read_alpha(Path(demo_path("pha")) / f"{name}.png"), config)
+    pixels = np.dstack([colours, alpha])
+    pixels[alpha == 0] = 0
+    return pixels
+
+
+def _measure(config: BenchmarkConfig, shots: Shots, scratch: Path) -> Iterator[Figures]:
+    parts = [part for part in _WHAT if part in config.parts]
+    if not parts:
+        return
+    sides = {BGM: Contender(BGM, config, shots, scratch / "bgm")}
+    if config.reference:
+        sides[REFERENCE] = Contender(REFERENCE, config, shots, scratch / "reference")
+    try:
+        for part in parts:
+            rounds = config.rounds * (3 if part is BenchmarkPart.network else 1)
+            log.info("%s: %d rounds of %s", _WHAT[part], rounds, " and ".join(sides))
+            found: dict[str, list[Any]] = {side: [] for side in sides}
+            for turn in range(1 + rounds):
+                for side, contender in sides.items():
+                    measurement = contender.measure(part.name)
+                    if turn:  # the first warms up
+                        found[side].append(measurement)
+            yield from _sum_up(part, found)
+    finally:
+        for contender in sides.values():
+            contender.close()
+
+
+def _sum_up(part: BenchmarkPart, found: dict[str, list[Any]]) -> Iterator[Figures]:
+    medians = {side: statistics.median(m.seconds for m in ms) for side, ms in found.items()}
+    for side, measurements in found.items():
+        times = [measurement.seconds * 1000 for measurement in measurements]
+        slow = medians.get(REFERENCE)
+        yield Figures(
+            part=part.name,
+            side=side,
+            median_ms=round(medians[side] * 1000, 1),
+            low_ms=round(min(times), 1),
+            high_ms=round(max(times), 1),
+            images_per_second=round(1 / medians[side], 2),
+            peak_mib=max(measurement.peak_mib for measurement in measurements),
+            speedup=None if slow is None else round(slow / medians[side], 2),
+        )
+
+
+def _write(
+    figures: Sequence[Figures],
+    codecs: Sequence[CodecFigures],
+    facts: dict[str, Any],
+    output_dir: Path,
+) -> None:
+    rows = [asdict(figure) for figure in figures]
+    content = {"figures": rows, "codecs": [asdict(codec) for codec in codecs], **facts}
+    path = output_dir / "benchmark.json"
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(Figures.__dataclass_fields__))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _print(
+    config: BenchmarkConfig,
+    figures: Sequence[Figures],
+    codecs: Sequence[CodecFigures],
+    machine: dict[str, Any],
+) -> None:
+    console = rich.get_console()
+    console.print(
+        f"{config.width}x{config.height}, {config.backbone.name.name}, {config.precision.name}, "
+        f"runtime {config.runtime.name}; {machine['processor']}, {machine['threads']} threads",
+        highlight=False,
+    )
+    table = Table(title="per image; the median, and the fastest and slowest round")
+    for heading in ("", "bgm ms", "reference ms", "times as fast", "images/s", "peak MiB"):
+        table.add_column(heading, justify="right" if heading else "left")
+    by_part = {(figure.part, figure.side): figure for figure in figures}
+    for part, what in _WHAT.items():
+        ours, theirs = (by_part.get((part.name, side)) for side in (BGM, REFERENCE))
+        if ours is not None:
+            factor = "" if ours.speedup is None else f"{ours.speedup:.2f}"
+            speed, peak = f"{ours.images_per_second:.2f}", f"{ours.peak_mib:.0f}"
+            table.add_row(what, _spread(ours), _spread(theirs), factor, speed, peak)
+    if figures:
+        console.print(table)
+    if codecs:
+        table = Table("codec", title="one image, one thread")
+        table.add_column("ms", justify="right")
+        table.add_column("kB", justify="right")
+        for codec in codecs:
+            table.add_row(codec.what, f"{codec.ms:.1f}", f"{codec.kilobytes:.0f}")
+        console.print(table)
+
+
+def _spread(figures: Figures | None) -> str:
+    if figures is None:
+        return ""
+    return f"{figures.median_ms:.1f} ({figures.low_ms:.1f}-{figures.high_ms:.1f})"

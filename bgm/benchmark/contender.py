@@ -1,0 +1,135 @@
+"""The two that are compared, each in a process of its own, which measures itself when asked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from bgm.config import BenchmarkConfig
+
+BGM, REFERENCE = "bgm", "reference"
+
+
+@dataclass(frozen=True)
+class Shots:
+    """What is matted: pairs of files of one size.
+
+    Attributes:
+        src: Directory of sources.
+        bgr: Directory of backgrounds.
+    """
+
+    src: Path
+    bgr: Path
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One answer of a contender.
+
+    Attributes:
+        seconds: For one image.
+        peak_mib: Largest resident size meanwhile, in MiB, above that after the libraries were
+            imported.
+    """
+
+    seconds: float
+    peak_mib: float
+
+
+class Contender:
+    """A process that measures one side of the comparison.
+
+    Args:
+        side: `bgm` or `reference`.
+        config: What is measured.
+        shots: What is matted.
+        scratch: Directory for outputs; emptied every time.
+    """
+
+    def __init__(self, side: str, config: BenchmarkConfig, shots: Shots, scratch: Path) -> None:
+        context = get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        # Each side has the environment that it would have on its own.
+        with _environment("OMP_WAIT_POLICY", "passive" if side == BGM else None):
+            self._process = context.Process(
+                target=_serve, args=(side, config, shots, scratch, theirs), daemon=True
+            )
+            self._process.start()
+        theirs.close()
+
+    def measure(self, part: str) -> Measurement:
+        """Measure one part once: `network`, `pipeline` or `free`.
+
+        Raises:
+            RuntimeError: The process failed; with its trace.
+        """
+        self._pipe.send(part)
+        try:
+            answer = self._pipe.recv()
+        except EOFError:
+            raise RuntimeError(f"the process that measures {part} has died") from None
+        if isinstance(answer, str):
+            raise RuntimeError(answer)
+        assert isinstance(answer, Measurement)
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        self._pipe.close()
+        self._process.join()
+
+
+@contextmanager
+def _environment(name: str, value: str | None) -> Iterator[None]:
+    before = os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
+
+
+def _serve(
+    side: str, config: BenchmarkConfig, shots: Shots, scratch: Path, pipe: Connection
+) -> None:
+    from bgm.benchmark.sides import create_side
+    from bgm.memory import MemoryMeter, resident_mib
+
+    measured: Any = None
+    while True:
+        try:
+            part = pipe.recv()
+        except EOFError:
+            return
+        try:
+            if measured is None:
+                imported_mib = resident_mib()
+                measured = create_side(side, config, shots)
+            with MemoryMeter(measured.device) as memory:
+                seconds = _time(measured, part, scratch)
+            pipe.send(Measurement(seconds, round(memory.peak_mib - imported_mib, 1)))
+        except Exception:
+            pipe.send(traceback.format_exc())
+
+
+def _time(measured: Any, part: str, scratch: Path) -> float:
+    if part == "network":
+        started = time.perf_counter()
+        measured.run_network()
+        return time.perf_counter() - started
+    shutil.rmtree(scratch, ignore_errors=True)
+    seconds: float = measured.run_pipeline(scratch, free=part == "free")
+    return seconds
