@@ -24,5 +24,7 @@ class WriteError(BgmError):
 class PredictionError(BgmError):
     """A result of the network that is no matte."""
 
-    def __init__(self) -> None:
-        super().__init__("the network returned values that are not finite (NaN or infinity)")
+    def __init__(
+        self, message: str = "the network returned values that are not finite (NaN or infinity)"
+    ) -> None:
+        super().__init__(message)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import cv2
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from PIL import Image
 
 from bgm.errors import WriteError
 from bgm.matte import Matte
-from bgm.outputs import LayerBuilder, LayerSpec
+from bgm.outputs import LayerBuilder, LayerSpec, encode
 from bgm.outputs.encode import store
 
 NAMES = ["product/teapot", "tripod/lemur-brook", "tripod/lemur-mountain"]
@@ -160,3 +162,21 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path):
     with pytest.raises(WriteError):
         store(b"x", tmp_path / "there.jpg")
     assert files(tmp_path) == ["pha"]
+
+
+@pytest.mark.parametrize("level", range(10))
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+@pytest.mark.parametrize("shape", [(7, 5), (7, 5, 3), (7, 5, 4), (1, 1, 4), (1, 3)])
+def test_png_is_lossless_at_every_level(shape, kind, level):
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(kind).max, shape, endpoint=True)
+    pixels = pixels.astype(kind)
+    encoded = encode(pixels, LayerSpec("com", "png"), level)
+    decoded = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels.ndim == 3:
+        order = cv2.COLOR_BGR2RGB if shape[2] == 3 else cv2.COLOR_BGRA2RGBA
+        decoded = cv2.cvtColor(decoded, order)
+    np.testing.assert_array_equal(decoded, pixels)
+    with Image.open(io.BytesIO(encoded)) as image:
+        image.load()
+        if kind == "uint8":
+            np.testing.assert_array_equal(np.asarray(image), pixels)

@@ -106,7 +106,12 @@ def test_the_python_example_of_the_readme_runs(tmp_path, monkeypatch):
 
 
 COMMANDS = re.findall(r"^(bgm\S*) (.*?)(?:  #.*)?$", README, re.MULTILINE)
-APPLICATIONS = {"bgm": cli.MATTE, "bgm-compare": cli.COMPARE, "bgm-evaluate": cli.EVALUATE}
+APPLICATIONS = {
+    "bgm": cli.MATTE,
+    "bgm-benchmark": cli.BENCHMARK,
+    "bgm-compare": cli.COMPARE,
+    "bgm-evaluate": cli.EVALUATE,
+}
 
 
 @pytest.mark.parametrize(("name", "line"), COMMANDS)

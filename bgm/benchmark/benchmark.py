@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 _WHAT = {
     BenchmarkPart.network: "network alone",
     BenchmarkPart.pipeline: "files to files",
-    BenchmarkPart.free: "files to files, network free",
+    BenchmarkPart.free: "network free",
 }
 
 
@@ -198,14 +198,14 @@ def _print(
         f"runtime {config.runtime.name}; {machine['processor']}, {machine['threads']} threads",
         highlight=False,
     )
-    table = Table(title="per image; the median, and the fastest and slowest round")
-    for heading in ("", "bgm ms", "reference ms", "times as fast", "images/s", "peak MiB"):
+    table = Table(title="ms per image: the median, then the fastest and slowest round")
+    for heading in ("", "bgm", "reference", "faster", "images/s", "peak MiB"):
         table.add_column(heading, justify="right" if heading else "left")
     by_part = {(figure.part, figure.side): figure for figure in figures}
     for part, what in _WHAT.items():
         ours, theirs = (by_part.get((part.name, side)) for side in (BGM, REFERENCE))
         if ours is not None:
-            factor = "" if ours.speedup is None else f"{ours.speedup:.2f}"
+            factor = "" if ours.speedup is None else f"{ours.speedup:.2f}x"
             speed, peak = f"{ours.images_per_second:.2f}", f"{ours.peak_mib:.0f}"
             table.add_row(what, _spread(ours), _spread(theirs), factor, speed, peak)
     if figures:
@@ -222,4 +222,4 @@ def _print(
 def _spread(figures: Figures | None) -> str:
     if figures is None:
         return ""
-    return f"{figures.median_ms:.1f} ({figures.low_ms:.1f}-{figures.high_ms:.1f})"
+    return f"{figures.median_ms:.0f}  {figures.low_ms:.0f}-{figures.high_ms:.0f}"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bgm.config import BenchmarkConfig
+from bgm.errors import BgmError
 
 BGM, REFERENCE = "bgm", "reference"
 
@@ -71,6 +72,7 @@ class Contender:
         """Measure one part once: `network`, `pipeline` or `free`.
 
         Raises:
+            BgmError: The settings do not fit this machine.
             RuntimeError: The process failed; with its trace.
         """
         self._pipe.send(part)
@@ -78,8 +80,8 @@ class Contender:
             answer = self._pipe.recv()
         except EOFError:
             raise RuntimeError(f"the process that measures {part} has died") from None
-        if isinstance(answer, str):
-            raise RuntimeError(answer)
+        if isinstance(answer, Exception):
+            raise answer
         assert isinstance(answer, Measurement)
         return answer
 
@@ -121,8 +123,10 @@ def _serve(
             with MemoryMeter(measured.device) as memory:
                 seconds = _time(measured, part, scratch)
             pipe.send(Measurement(seconds, round(memory.peak_mib - imported_mib, 1)))
+        except BgmError as error:
+            pipe.send(error)
         except Exception:
-            pipe.send(traceback.format_exc())
+            pipe.send(RuntimeError(traceback.format_exc()))
 
 
 def _time(measured: Any, part: str, scratch: Path) -> float:
