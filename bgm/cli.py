@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from bgm.config import BenchmarkConfig, CompareConfig, Config, EvaluateConfig
+from bgm.config import BenchmarkConfig, CompareConfig, Config, EvaluateConfig, to_plain
 from bgm.errors import BgmError
 from bgm.hydra_app import (
     EXIT_DONE,
@@ -64,12 +64,11 @@ def matte(raw: DictConfig) -> int:
         if is_job_of_sweep():
             _record_refusal(raw, output_dir, error)
         raise
-    resolved = OmegaConf.structured(config)
-    _write_snapshot(resolved, output_dir / ".hydra")
-    summary = runner.execute(run, _plain(resolved))
+    _write_snapshot(OmegaConf.structured(config), output_dir / ".hydra")
+    summary = runner.execute(run, to_plain(config))
     if summary.status == "interrupted":
         return EXIT_INTERRUPTED
-    return EXIT_SOME_FAILED if summary.failed else EXIT_DONE
+    return EXIT_DONE if summary.status == "finished" and not summary.failed else EXIT_SOME_FAILED
 
 
 def evaluate(raw: DictConfig) -> int:
@@ -136,7 +135,7 @@ def benchmark(raw: DictConfig) -> int:
     config = parse_config(raw, BenchmarkConfig)
     from bgm.benchmark.benchmark import run_benchmark
 
-    run_benchmark(config, _output_dir(), _plain(OmegaConf.structured(config)))
+    run_benchmark(config, _output_dir(), to_plain(config))
     return EXIT_DONE
 
 
@@ -165,17 +164,11 @@ def _settings_of_run(raw: DictConfig, output_dir: Path) -> Config:
     return config
 
 
-def _plain(resolved: Any) -> dict[str, Any]:
-    plain: Any = OmegaConf.to_container(resolved, resolve=True, enum_to_str=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
-
-
 def _record_refusal(raw: DictConfig, output_dir: Path, error: BgmError) -> None:
     """Leave a record of a job that could not start, so that its sweep shows it as failed."""
     from bgm.runner import record_refusal
 
-    record_refusal(parse_tracking(raw), output_dir, _plain(raw), error)
+    record_refusal(parse_tracking(raw), output_dir, to_plain(raw), error)
 
 
 def _write_snapshot(resolved: DictConfig, folder: Path) -> None:

@@ -27,7 +27,9 @@ ModelName = Enum("ModelName", ["refine", "base"])
 BackboneName = Enum("BackboneName", ["mobilenetv2", "resnet50", "resnet101"])
 RefineMode = Enum("RefineMode", ["sampling", "thresholding", "full"])
 Precision = Enum("Precision", ["float32", "bfloat16", "float16"])
-OnExisting = Enum("OnExisting", ["error", "skip", "overwrite"])
+OnExisting = Enum("OnExisting", ["error", "resume", "skip", "overwrite"])
+OnError = Enum("OnError", ["continue", "stop"])
+OnOutOfMemory = Enum("OnOutOfMemory", ["cpu", "fail"])
 Unmatched = Enum("Unmatched", ["error", "skip"])
 LayerType = Enum("LayerType", ["com", "pha", "fgr", "err", "ref"])
 Format = Enum("Format", ["png", "jpg", "webp", "tiff"])
@@ -91,6 +93,7 @@ class DeviceConfig:
     """Where to compute."""
 
     name: str = "auto"
+    oom: OnOutOfMemory = OnOutOfMemory.cpu
 
 
 @dataclass
@@ -112,10 +115,12 @@ class DataConfig:
     align: bool = False
     resize_background: bool = False
     unmatched: Unmatched = Unmatched.error
+    max_megapixels: float = 400
     batch_size: int = 1
     workers: int | None = None
 
     def __post_init__(self) -> None:
+        require(self.max_megapixels > 0, "data.max_megapixels", self.max_megapixels, "above 0")
         require(self.batch_size >= 1, "data.batch_size", self.batch_size, "1 or more")
         _check_count("data.workers", self.workers)
 
@@ -243,6 +248,7 @@ class Config:
     threads: int | None = None
     seed: int = 0
     on_existing: OnExisting = OnExisting.error
+    on_error: OnError = OnError["continue"]
     repeat: str | None = None
     output_dir: str = MISSING
 
@@ -323,3 +329,10 @@ class EvaluateConfig:
         _check_count("workers", self.workers)
         if self.trimap is not None and self.scores.region is Region.whole:
             raise ConfigError("trimap is not used with scores.region=whole; leave one out")
+
+
+def to_plain(config: Any) -> dict[str, Any]:
+    """A configuration, typed or as Hydra composed it, as nested plain values."""
+    node = config if OmegaConf.is_config(config) else OmegaConf.structured(config)
+    plain: Any = OmegaConf.to_container(node, resolve=True, enum_to_str=True)
+    return {str(key): value for key, value in plain.items()}

@@ -1,5 +1,10 @@
 """What bgm raises on purpose. Every message says what is wrong, where, and what to do about it."""
 
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
 
 class BgmError(Exception):
     """Root of the errors that are meant for the person who runs bgm."""
@@ -19,6 +24,17 @@ class CheckpointError(BgmError):
 
 class WriteError(BgmError):
     """An output that could not be encoded or stored."""
+
+
+class DiskFullError(WriteError):
+    """There is no room for an output, nor for those that follow."""
+
+
+def write_error(path: Path, error: OSError) -> WriteError:
+    """What the system has against writing a file, in words."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(f"{path} cannot be written: the disk is full")
+    return WriteError(f"{path} cannot be written: {error.strerror or error}")
 
 
 class PredictionError(BgmError):

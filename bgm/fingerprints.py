@@ -18,10 +18,24 @@ class InputFile:
     Attributes:
         path: Where it was.
         sha256: Its SHA-256, in hexadecimal.
+        size: Its size in bytes.
+        mtime_ns: When it was last changed, in nanoseconds.
     """
 
     path: str
     sha256: str
+    size: int
+    mtime_ns: int
+
+    def is_unchanged(self, path: Path) -> bool:
+        """Whether a file is this one; it is only read if its size or time differ."""
+        try:
+            state = path.stat()
+            if (state.st_size, state.st_mtime_ns) == (self.size, self.mtime_ns):
+                return True
+            return state.st_size == self.size and fingerprint(path).sha256 == self.sha256
+        except OSError:
+            return False
 
 
 def fingerprint(path: Path) -> InputFile:
@@ -31,7 +45,8 @@ def fingerprint(path: Path) -> InputFile:
         OSError: It cannot be read.
     """
     state = path.stat()
-    return InputFile(str(path), _sha256(path, state.st_size, state.st_mtime_ns))
+    digest = _sha256(path, state.st_size, state.st_mtime_ns)
+    return InputFile(str(path), digest, state.st_size, state.st_mtime_ns)
 
 
 @lru_cache(maxsize=_REMEMBERED)

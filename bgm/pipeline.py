@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from bgm.data import Pair, Sample
 from bgm.errors import BgmError
 from bgm.evaluation import Scorer
+from bgm.fallback import Fallback
 from bgm.fingerprints import fingerprint
+from bgm.interruption import StopRequest
 from bgm.matte import Matte
 from bgm.outputs import LayerBuilder, Writer, strip, to_rgba8
 from bgm.predictor import Predictor, Staged, check_pair
@@ -50,6 +52,10 @@ class Pipeline:
         writer: Stores the layers.
         report: Told of every image that is finished, whatever became of it.
         score: Compares a matte with the truth; None without truth.
+        stop: Asked before each image whether no more shall be begun; asked by the pipeline to end
+            the run if the disk is full, or if an image fails and that shall end it.
+        on_error: `continue` or `stop`: what to do when an image fails.
+        fallback: Runs the predictor, and knows what to do if its device has no memory.
         batch_size: Images of one size that go through the network together, at most.
         previews: Filled with pictures of the first images, by name.
         samples: How many of those there shall be.
@@ -62,6 +68,10 @@ class Pipeline:
         writer: Writer,
         report: Report,
         score: Scorer | None,
+        *,
+        stop: StopRequest,
+        on_error: str,
+        fallback: Fallback,
         batch_size: int,
         previews: dict[str, Preview],
         samples: int,
@@ -69,8 +79,11 @@ class Pipeline:
         self._predictor = predictor
         self._build_layers = build_layers
         self._writer = writer
-        self._report = report
+        self._tell = report
         self._score = score
+        self._stop = stop
+        self._on_error = on_error
+        self._fallback = fallback
         self._batch_size = batch_size
         self._previews = previews
         self._samples = samples
@@ -83,7 +96,7 @@ class Pipeline:
             pairs: What the items belong to.
         """
         waiting: Batch | None = None
-        for batch in self._batches(zip(items, pairs, strict=True)):
+        for batch in self._batches(zip(items, pairs, strict=False)):
             # The next batch is on its way to the device while this one is computed.
             if waiting is not None:
                 self._matte(waiting)
@@ -92,11 +105,23 @@ class Pipeline:
                 self._report(finished)
         if waiting is not None:
             self._matte(waiting)
+        for finished in self._writer.drain():
+            self._report(finished)
+
+    def _report(self, record: ImageRecord) -> None:
+        """Tell of a finished image; end the run if it is one to end it for."""
+        if self._writer.full is not None:
+            self._stop.ask(f"{self._writer.full}; make room and go on with on_existing=resume")
+        if record.status == "failed" and self._on_error == "stop":
+            self._stop.ask(f"{record.name}: {record.error} (on_error=stop)")
+        self._tell(record)
 
     def _batches(self, items: Iterator[tuple[Sample | Exception, Pair]]) -> Iterator[Batch]:
         """Stage consecutive samples of one size together; report what cannot be matted."""
         samples: list[Sample] = []
         for item, pair in items:
+            if self._stop:
+                break
             try:
                 if isinstance(item, Exception):
                     raise item
@@ -120,6 +145,7 @@ class Pipeline:
             record = ImageRecord(sample.pair.name)
             record.height, record.width = sample.src.shape[1:]
             record.alignment, record.inputs = sample.alignment, sample.inputs
+            record.remarks += sample.remarks
             record.timings.load_ms, record.timings.align_ms = sample.load_ms, sample.align_ms
             records.append(record)
         staged = self._predictor.stage([(sample.src, sample.bgr) for sample in samples])
@@ -127,14 +153,18 @@ class Pipeline:
 
     def _matte(self, batch: Batch) -> None:
         """Run the network on a batch and hand what comes out to the writer."""
-        mattes: Sequence[Matte | Exception]
+        mattes: Sequence[tuple[Matte | Exception, str | None]]
         try:
             with Timer(self._predictor.device) as forward:
-                mattes = self._predictor.run(batch.staged)
+                pairs = [(sample.src, sample.bgr) for sample in batch.samples]
+                mattes = self._fallback.run(batch.staged, pairs)
         except Exception as error:
-            mattes = [error] * len(batch.records)
-        for sample, record, matte in zip(batch.samples, batch.records, mattes, strict=True):
+            mattes = [(error, None)] * len(batch.records)
+        for sample, record, (matte, remark) in zip(
+            batch.samples, batch.records, mattes, strict=True
+        ):
             record.timings.forward_ms = round(forward.ms / len(mattes), 3)
+            record.remarks += [remark] if remark else []
             try:
                 if isinstance(matte, Exception):
                     raise matte

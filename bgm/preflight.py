@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+
+from PIL import Image
 
 from bgm.colours import parse_colour
 from bgm.config import Config, OnExisting
@@ -12,7 +16,12 @@ from bgm.errors import ConfigError
 from bgm.outputs import LayerSpec, output_path
 from bgm.tracking.files import IMAGES_FILE, RUN_FILE
 
+log = logging.getLogger(__name__)
+
 _LISTED = 5
+_LOOKED_AT = 20
+_CHANNELS = {"com": 4, "pha": 1, "fgr": 3, "err": 1, "ref": 1}
+_BYTES_PER_PIXEL = {"png": 0.8, "jpg": 0.3, "webp": 0.3, "tiff": 1.0}  # and channel, cautiously
 
 
 def check_paths(config: Config, output_dir: Path) -> None:
@@ -81,6 +90,34 @@ def split_existing(
         more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
         raise ConfigError(
             f"output_dir={output_dir} already has {names}{more}; choose another output_dir, "
-            "on_existing=skip or on_existing=overwrite"
+            "on_existing=resume, on_existing=skip or on_existing=overwrite"
         )
     return list(pairs), []
+
+
+def warn_of_little_space(
+    pairs: Sequence[Pair], specs: Sequence[LayerSpec], output_dir: Path
+) -> None:
+    """Log a warning if the disk may not have room for the outputs, by a cautious estimate.
+
+    The sizes of a few photographs are taken for all of them.
+    """
+    pixels = [
+        size for pair in pairs[:: max(1, len(pairs) // _LOOKED_AT)] if (size := _pixels(pair))
+    ]
+    if not pixels:
+        return
+    per_pixel = sum(_BYTES_PER_PIXEL[spec.format] * _CHANNELS[spec.type] for spec in specs)
+    needed = len(pairs) * sum(pixels) / len(pixels) * per_pixel
+    free = shutil.disk_usage(output_dir).free
+    if needed > free:
+        sizes = needed / 1e9, free / 1e9
+        log.warning("the outputs may need %.1f GB, of which %.1f GB are free", *sizes)
+
+
+def _pixels(pair: Pair) -> int | None:
+    try:
+        with Image.open(pair.src) as image:
+            return image.width * image.height
+    except (OSError, Image.DecompressionBombError):
+        return None

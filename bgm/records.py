@@ -81,6 +81,7 @@ class ImageRecord:
         name: Path relative to the sources, without extension.
         status: `written`, `failed`, `skipped` (its outputs exist) or `unmatched`.
         error: What went wrong, if anything did.
+        remarks: What else there is to say, such as that only the first frame was used.
         width: Width in pixels, once decoded.
         height: Height in pixels, once decoded.
         inputs: The files it was made from: `src`, `bgr` and, once scored, the truth.
@@ -94,6 +95,7 @@ class ImageRecord:
     name: str
     status: str = "written"
     error: str | None = None
+    remarks: list[str] = field(default_factory=list)
     width: int | None = None
     height: int | None = None
     inputs: dict[str, InputFile] = field(default_factory=dict)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,19 +20,23 @@ from bgm.builders import (
     load_network,
     samples_wanted,
 )
-from bgm.config import Config, TrackingConfig, Unmatched
+from bgm.config import Config, OnExisting, OnOutOfMemory, TrackingConfig, Unmatched, to_plain
 from bgm.data import Pair, Sample, ZipDataset, find_pairs, prefetch
-from bgm.errors import BgmError
+from bgm.errors import BgmError, WriteError
 from bgm.evaluation import Scorer
+from bgm.fallback import Fallback
+from bgm.interruption import StopRequest
+from bgm.locking import DirectoryLock
 from bgm.machine import default_threads, helper_threads, keep_freed_memory, set_threads
 from bgm.matting import Matting
 from bgm.memory import MemoryMeter
-from bgm.outputs import LayerBuilder, LayerSpec, Writer, output_path
+from bgm.outputs import PARTIAL_SUFFIX, LayerBuilder, LayerSpec, Writer, output_path
 from bgm.pipeline import Pipeline, explain
-from bgm.preflight import check_paths, create_output_dir, split_existing
+from bgm.preflight import check_paths, create_output_dir, split_existing, warn_of_little_space
 from bgm.provenance import describe
 from bgm.records import ImageRecord, Summary, summarize
 from bgm.repeat import check_same
+from bgm.resume import check_same_settings, remove_partial_files, split_done
 from bgm.tracking import Preview, RunInfo, Tracker
 from bgm.tracking.files import read_records
 
@@ -51,6 +56,7 @@ class Run:
         build_layers: What is made of a matte.
         score: Compares a matte with the truth; None without truth.
         trackers: Who is told.
+        lock: Keeps other runs out of the directory until this one has ended.
         previews: Pictures of the first images, by name, until they are reported.
         samples: Pictures still to be made.
     """
@@ -63,6 +69,7 @@ class Run:
     build_layers: LayerBuilder
     score: Scorer | None
     trackers: list[Tracker]
+    lock: DirectoryLock | None = None
     previews: dict[str, Preview] = field(default_factory=dict)
     samples: int = 0
 
@@ -88,9 +95,7 @@ def prepare(config: Config, output_dir: Path, matting: Matting | None = None) ->
     )
     score = create_scorer(config, pairing.pairs)
     specs = layer_specs(config.outputs)
-    pairs, done = split_existing(pairing.pairs, specs, output_dir, config.on_existing)
     settled = [ImageRecord(name, "unmatched", why) for name, why in pairing.leftovers.items()]
-    settled += _skipped(done, specs, output_dir)
     seed_everything(config.seed)
     matting = matting or load_network(config)
     if config.repeat is not None and matting.checkpoint is not None:
@@ -98,10 +103,34 @@ def prepare(config: Config, output_dir: Path, matting: Matting | None = None) ->
     build_layers = LayerBuilder(specs)
     trackers = create_trackers(config.tracking, output_dir)
     create_output_dir(output_dir)
+    lock = DirectoryLock(output_dir)
+    try:
+        pairs, done = _split(config, pairing.pairs, specs, output_dir, matting)
+        remove_partial_files(output_dir, PARTIAL_SUFFIX)
+    except BgmError:
+        lock.release()
+        raise
+    warn_of_little_space(pairs, specs, output_dir)
     return Run(
-        *(config, output_dir, pairs, settled, matting, build_layers, score, trackers),
+        *(config, output_dir, pairs, settled + done, matting, build_layers, score, trackers, lock),
         samples=samples_wanted(config.tracking),
     )
+
+
+def _split(
+    config: Config,
+    pairs: list[Pair],
+    specs: list[LayerSpec],
+    output_dir: Path,
+    matting: Matting,
+) -> tuple[list[Pair], list[ImageRecord]]:
+    """Apply `on_existing`: the pairs to matte, and records of those that need no work."""
+    if config.on_existing is OnExisting.resume:
+        check_same_settings(output_dir, to_plain(config), matting.checkpoint)
+        todo, records = split_done(pairs, specs, output_dir)
+        return todo, [replace(record, status="skipped") for record in records]
+    todo, done = split_existing(pairs, specs, output_dir, config.on_existing)
+    return todo, _skipped(done, specs, output_dir)
 
 
 def _inputs(pairs: Sequence[Pair], score: Scorer | None) -> dict[str, dict[str, Path]]:
@@ -126,9 +155,9 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     facts = describe(run.matting.device, run.matting.checkpoint)
     trackers = run.trackers
     for tracker in trackers:
-        tracker.start(RunInfo(run.output_dir, images, resolved, facts))
+        tracker.start(RunInfo(run.output_dir, images, resolved, facts, run.settled))
 
-    records: list[ImageRecord] = []
+    records: list[ImageRecord] = [*run.settled]
 
     def report(record: ImageRecord) -> None:
         records.append(record)
@@ -139,12 +168,15 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     started = time.perf_counter()
     status, error = "failed", None
     memory = MemoryMeter(run.matting.device)
+    stop = StopRequest()
     try:
-        with memory:
-            for record in run.settled:
-                report(record)
-            status = _matte_all(run, report)
-    except Exception as unforeseen:
+        with memory, stop:
+            _matte_all(run, report, stop)
+        status = "interrupted" if stop.interrupted else "failed" if stop.reason else "finished"
+        error = stop.reason
+    except WriteError as unwritable:  # the records: without them a run is not worth going on with
+        error = str(unwritable)
+    except BaseException as unforeseen:
         error = explain(unforeseen)
         raise
     finally:
@@ -155,7 +187,14 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
             device_peak_memory_mib=memory.device_peak_mib,
         )
         for tracker in trackers:
-            tracker.finish(summary)
+            try:
+                tracker.finish(summary)
+            except WriteError as unwritable:
+                log.error("%s", unwritable)
+        if run.lock is not None:
+            run.lock.release()
+    if error is not None:
+        log.error("stopped: %s", error)
     return summary
 
 
@@ -169,24 +208,29 @@ def record_refusal(
         tracker.finish(Summary(status="failed", images=0, error=str(error)))
 
 
-def _matte_all(run: Run, report: Callable[[ImageRecord], None]) -> str:
-    """Matte every pair; say whether the run was `finished` or `interrupted`."""
-    status = "finished"
+def _matte_all(run: Run, report: Callable[[ImageRecord], None], stop: StopRequest) -> None:
+    """Matte every pair, unless and until the run is asked to stop."""
     data, outputs = run.config.data, run.config.outputs
     helpers = helper_threads(torch.get_num_threads())
     writers = outputs.workers or helpers
+    use_cpu = run.config.device.oom is OnOutOfMemory.cpu
     with Writer(run.output_dir, run.build_layers.specs, writers, outputs.png_level) as writer:
+        predictor = run.matting.predictor
         pipeline = Pipeline(
-            *(run.matting.predictor, run.build_layers, writer, report, run.score),
-            *(data.batch_size, run.previews, run.samples),
+            predictor,
+            run.build_layers,
+            writer,
+            report,
+            run.score,
+            stop=stop,
+            on_error=run.config.on_error.name,
+            fallback=Fallback(predictor, use_cpu=use_cpu),
+            batch_size=data.batch_size,
+            previews=run.previews,
+            samples=run.samples,
         )
-        try:
-            pipeline.run(_samples(run, data.workers or helpers), run.pairs)
-        except KeyboardInterrupt:
-            status = "interrupted"
-        for finished in writer.drain():
-            report(finished)
-    return status
+        with closing(_samples(run, data.workers or helpers)) as samples:
+            pipeline.run(samples, run.pairs)
 
 
 def seed_everything(seed: int) -> None:
@@ -195,10 +239,15 @@ def seed_everything(seed: int) -> None:
     cv2.setRNGSeed(seed)
 
 
-def _samples(run: Run, workers: int) -> Iterator[Sample | Exception]:
+def _samples(run: Run, workers: int) -> Generator[Sample | Exception, None, None]:
     data = run.config.data
-    dataset = ZipDataset(run.pairs, align=data.align, resize_background=data.resize_background)
-    return prefetch(dataset, workers)
+    dataset = ZipDataset(
+        run.pairs,
+        align=data.align,
+        resize_background=data.resize_background,
+        max_pixels=round(data.max_megapixels * 1e6),
+    )
+    return prefetch(dataset, workers, lambda index: run.pairs[index].name)
 
 
 def _skipped(

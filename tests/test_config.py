@@ -35,7 +35,7 @@ GROUPS = sorted(
         (["refine.threshold=1.5"], "refine.threshold=1.5: must be from 0 to 1"),
         (["refine.kernel_size=5"], "refine.kernel_size=5: must be 1 or 3"),
         (["precision=float8"], "expected one of [float32, bfloat16, float16]"),
-        (["on_existing=ask"], "expected one of [error, skip, overwrite]"),
+        (["on_existing=ask"], "expected one of [error, resume, skip, overwrite]"),
         (["data.workers=0"], "data.workers=0: must be 1 or more"),
         (["data.unmatched=drop"], "expected one of [error, skip]"),
         (["outputs.types=[pha,xyz]"], "expected one of [com, pha, fgr, err, ref]"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import cv2
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from bgm.data.align import align_background
-from bgm.data.decode import Pixels, read_image
+from bgm.data.decode import MAX_PIXELS, Decoded, Pixels, decode
 from bgm.data.pairs import Pair, list_images
 from bgm.errors import DataError
 from bgm.fingerprints import InputFile, fingerprint
@@ -34,6 +34,7 @@ class ImagesDataset(Dataset[Tensor]):
         images: A directory, searched with its sub-folders, or the paths themselves.
         transform: What to make of each (3, H, W) image, uint8 or (from files with more than 8
             bits a channel) float32 in [0, 1]. By default float32 in [0, 1]; None leaves it alone.
+        max_pixels: Images that claim to have more are refused.
 
     Raises:
         DataError: The directory holds two images of one name; or, when an image is asked for, it
@@ -44,6 +45,7 @@ class ImagesDataset(Dataset[Tensor]):
         self,
         images: Path | str | Sequence[Path],
         transform: Callable[[Tensor], Tensor] | None = to_unit_float,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         if isinstance(images, (str, Path)):
             images = list(list_images(Path(images)).values())
@@ -51,15 +53,22 @@ class ImagesDataset(Dataset[Tensor]):
         self.transform = transform
         # One plate for a whole shoot is decoded once, not once for each photograph.
         is_one_image = len(self.paths) > 1 and len(set(self.paths)) == 1
-        self._read = lru_cache(maxsize=1)(read_image) if is_one_image else read_image
+        read = partial(decode, max_pixels=max_pixels)
+        self._decode: Callable[[Path], Decoded] = read
+        if is_one_image:
+            self._decode = lru_cache(maxsize=1)(read)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
-        # A read-only array would make torch warn; nothing here writes into the pixels.
-        image = _as_tensor(self._read(self.paths[index]))
-        return image if self.transform is None else self.transform(image)
+        return self.with_remark(index)[0]
+
+    def with_remark(self, index: int) -> tuple[Tensor, str | None]:
+        """An image, and what there is to say about its file."""
+        decoded = self._decode(self.paths[index])
+        image = _as_tensor(decoded.pixels)
+        return image if self.transform is None else self.transform(image), decoded.remark
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,7 @@ class Sample:
         align_ms: Time to align, in milliseconds, or None.
         started: When decoding began, on the clock of `time.perf_counter`.
         inputs: The files that were decoded, `src` and `bgr`.
+        remarks: What there is to say about them.
     """
 
     pair: Pair
@@ -85,6 +95,7 @@ class Sample:
     align_ms: float | None
     started: float
     inputs: dict[str, InputFile]
+    remarks: tuple[str, ...] = ()
 
 
 class ZipDataset(Dataset[Sample]):
@@ -94,19 +105,27 @@ class ZipDataset(Dataset[Sample]):
         pairs: The pairs, as `find_pairs` returns them.
         align: Whether to align each background to its source.
         resize_background: Whether a background of another size is resized to its source's.
+        max_pixels: Images that claim to have more are refused.
 
     Raises:
         DataError: When a sample is asked for and a file cannot be read or the sizes differ.
     """
 
     def __init__(
-        self, pairs: Sequence[Pair], *, align: bool = False, resize_background: bool = False
+        self,
+        pairs: Sequence[Pair],
+        *,
+        align: bool = False,
+        resize_background: bool = False,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.pairs = list(pairs)
         self.align = align
         self.resize_background = resize_background
-        self._sources = ImagesDataset([pair.src for pair in self.pairs], transform=None)
-        self._backgrounds = ImagesDataset([pair.bgr for pair in self.pairs], transform=None)
+        self._sources, self._backgrounds = (
+            ImagesDataset(paths, transform=None, max_pixels=max_pixels)
+            for paths in ([pair.src for pair in self.pairs], [pair.bgr for pair in self.pairs])
+        )
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -114,7 +133,8 @@ class ZipDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         started = time.perf_counter()
         with Timer() as loading:
-            src, bgr = self._sources[index], self._backgrounds[index]
+            src, src_remark = self._sources.with_remark(index)
+            bgr, bgr_remark = self._backgrounds.with_remark(index)
             bgr = self._match_size(src, bgr)
             pair = self.pairs[index]
             inputs = {"src": fingerprint(pair.src), "bgr": fingerprint(pair.bgr)}
@@ -124,12 +144,18 @@ class ZipDataset(Dataset[Sample]):
                 aligned, alignment = align_background(_as_pixels(src), _as_pixels(bgr))
                 bgr = _as_tensor(aligned)
             align_ms = aligning.ms
-        return Sample(pair, src, bgr, alignment, loading.ms, align_ms, started, inputs)
+        remarks = tuple(filter(None, (src_remark, bgr_remark)))
+        return Sample(pair, src, bgr, alignment, loading.ms, align_ms, started, inputs, remarks)
 
     def _match_size(self, src: Tensor, bgr: Tensor) -> Tensor:
         (height, width), (bgr_height, bgr_width) = src.shape[1:], bgr.shape[1:]
         if (height, width) == (bgr_height, bgr_width):
             return bgr
+        if (height, width) == (bgr_width, bgr_height):
+            raise DataError(
+                f"the source is {width}x{height} but its background {bgr_width}x{bgr_height}: one "
+                "of them lies on its side; its EXIF orientation is missing or wrong"
+            )
         if not self.resize_background:
             raise DataError(
                 f"the source is {width}x{height} but its background {bgr_width}x{bgr_height}; "

@@ -6,6 +6,7 @@ import io
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,30 +43,64 @@ _TRANSPOSES: dict[int, Callable[[Pixels], Pixels]] = {
 _DEEP_GREY = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 
 
+MAX_PIXELS = 400_000_000
+"""Pixels of the largest image that is decoded if nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded image file.
+
+    Attributes:
+        pixels: RGB, (H, W, 3): uint8, or float32 in [0, 1].
+        remark: What there is to say about it, such as that it has more frames; or None.
+    """
+
+    pixels: Pixels
+    remark: str | None = None
+
+
 def read_image(path: Path) -> Pixels:
-    """Decode an image file.
+    """The pixels of what `decode` makes of a file."""
+    return decode(path).pixels
+
+
+def decode(path: Path, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Decode an image file; of several frames, the first.
 
     EXIF orientation is applied, an embedded colour profile is converted to sRGB, an alpha
     channel is dropped; greyscale, palette and CMYK images become RGB.
 
     Args:
         path: A JPEG, PNG, WebP, TIFF or BMP file, or whatever else Pillow reads.
+        max_pixels: An image that claims to have more is refused before memory is taken for it.
 
     Returns:
-        RGB, (H, W, 3): uint8, or float32 in [0, 1] where the file has more than 8 bits a channel.
+        Its pixels: uint8, or float32 where the file has more than 8 bits a channel.
 
     Raises:
-        DataError: The file is missing, not readable or not an image.
+        DataError: The file is missing, not readable, not an image or too large.
     """
     with _opened(path) as image:
-        foreign = _foreign_profile(image)
-        if _bits(image) > 8 and foreign is None:
-            return _read_deep(path, image)
-        if image.format == "JPEG" and image.mode in _PLAIN_JPEG and foreign is None:
-            pixels = _read_jpeg(path, image)
-            if pixels is not None:
-                return pixels
-        return np.array(_to_rgb(image, foreign))
+        if image.width * image.height > max_pixels:
+            raise DataError(
+                f"{path} claims to be {image.width}x{image.height}, more than the "
+                f"{max_pixels / 1e6:g} megapixels of data.max_megapixels; raise that if it is true"
+            )
+        frames = getattr(image, "n_frames", 1)
+        remark = f"{path.name} has {frames} frames; the first is used" if frames > 1 else None
+        return Decoded(_read(path, image), remark)
+
+
+def _read(path: Path, image: Image.Image) -> Pixels:
+    foreign = _foreign_profile(image)
+    if _bits(image) > 8 and foreign is None:
+        return _read_deep(path, image)
+    if image.format == "JPEG" and image.mode in _PLAIN_JPEG and foreign is None:
+        pixels = _read_jpeg(path, image)
+        if pixels is not None:
+            return pixels
+    return np.array(_to_rgb(image, foreign))
 
 
 def read_alpha(path: Path) -> NDArray[np.uint8]:
@@ -112,6 +147,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise DataError(f"{path} may not be read: permission denied") from None
     except UnidentifiedImageError:
         raise DataError(f"{path} {_what_is_it(path)}") from None
+    except DataError:
+        raise
     except Exception as error:  # Pillow's decoders raise anything on damaged files
         raise DataError(f"{path} cannot be decoded: {error}") from error
 
@@ -137,6 +174,7 @@ def _read_deep(path: Path, image: Image.Image) -> NDArray[np.float32]:
     if image.mode in _DEEP_GREY:
         pixels = np.asarray(ImageOps.exif_transpose(image))
         return np.repeat(_to_unit(pixels, image.mode)[:, :, None], 3, axis=2)
+    image.load()  # Pillow notices if the file is cut short; OpenCV fills up with black
     encoded = np.fromfile(path, np.uint8)
     # Orientation is applied by OpenCV here; it is Pillow that must not be asked a second time.
     flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR

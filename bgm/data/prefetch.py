@@ -6,11 +6,19 @@ the interpreter's lock released, and no image has to be copied through shared me
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import Protocol, TypeVar
+
+from bgm.errors import DataError
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 60.0
+"""How long an item may take before something is said."""
 
 Item = TypeVar("Item", covariant=True)
 
@@ -23,12 +31,15 @@ class Indexed(Protocol[Item]):
     def __len__(self) -> int: ...
 
 
-def prefetch(dataset: Indexed[Item], workers: int) -> Iterator[Item | Exception]:
+def prefetch(
+    dataset: Indexed[Item], workers: int, describe: Callable[[int], str] = str
+) -> Generator[Item | Exception, None, None]:
     """Yield the items of `dataset` in order, loading the next ones in the background.
 
     Args:
         dataset: What to load from; used by several threads at once.
         workers: Threads that load; at most one item more than that is held ready.
+        describe: What to call an item, by its index, if it takes very long.
 
     Yields:
         Each item, or the exception that loading it raised.
@@ -39,11 +50,14 @@ def prefetch(dataset: Indexed[Item], workers: int) -> Iterator[Item | Exception]
             pool.submit(dataset.__getitem__, index) for index in islice(indices, workers + 1)
         )
         try:
-            while waiting:
+            for number in range(len(dataset)):
                 future = waiting.popleft()
+                while not wait([future], timeout=PATIENCE_S).done:
+                    what = describe(number)
+                    log.warning("still reading after %g s: %s (a hung drive?)", PATIENCE_S, what)
                 error = future.exception()
                 if error is not None and not isinstance(error, Exception):
-                    raise error
+                    error = DataError(f"its decoder was ended: {error!r}")
                 item = error or future.result()
                 del future  # or it would keep the decoded image alive while the next one loads
                 yield item

@@ -12,7 +12,7 @@ from typing import Any
 
 from bgm.errors import DataError
 from bgm.records import SHOWN, ImageRecord, Summary
-from bgm.tracking.files import RUN_FILE, STATUS_FILE, read_records
+from bgm.tracking.files import RUN_FILE, STATUS_FILE, flatten, read_records
 
 _NOT_COMPARED = ("output_dir", "tracking", "on_existing", "repeat")
 _HASH_SHOWN = 12
@@ -229,7 +229,7 @@ def _read_run(name: str, folder: Path) -> FinishedRun:
         return FinishedRun(name, folder, Summary("failed", 0, error=error), {}, {})
     try:
         summary = Summary.from_dict(content["summary"])
-        settings = dict(_flatten(content["config"]))
+        settings = dict(flatten(content["config"]))
     except (KeyError, TypeError) as error:
         raise DataError(f"{folder / RUN_FILE} is not the summary of a run: {error!r}") from None
     checkpoint = content.get("checkpoint")
@@ -246,11 +246,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     return content if isinstance(content, dict) else {}
-
-
-def _flatten(node: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
-    if isinstance(node, dict):
-        for key, child in node.items():
-            yield from _flatten(child, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, node

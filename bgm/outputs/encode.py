@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from isal import isal_zlib
 
-from bgm.errors import WriteError
+from bgm.errors import WriteError, write_error
 from bgm.outputs.layers import LayerSpec, Pixels
 
 EXTENSIONS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif"}
@@ -102,9 +102,12 @@ def store(data: bytes, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            partial.write_bytes(data)
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())  # or a power cut could leave an empty file of that name
             os.replace(partial, path)  # noqa: PTH105 - replaces an existing file everywhere
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        raise WriteError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise write_error(path, error) from error

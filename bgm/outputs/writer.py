@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 
-from bgm.errors import BgmError
+from bgm.errors import BgmError, DiskFullError
 from bgm.outputs.encode import EXTENSIONS, encode, store
 from bgm.outputs.layers import LayerSpec, Pixels
 from bgm.records import ImageRecord
 from bgm.timing import Timer
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 60.0
+"""How long an image may take to be written before something is said."""
 
 
 def output_path(root: Path, spec: LayerSpec, name: str) -> Path:
@@ -30,6 +36,9 @@ class Writer:
         specs: The layers of every image.
         workers: Threads, and so the images under way at once.
         png_level: Compression of PNG, 0 to 9.
+
+    Attributes:
+        full: What could not be written because the disk is full, once that has happened.
     """
 
     def __init__(self, root: Path, specs: list[LayerSpec], workers: int, png_level: int) -> None:
@@ -38,7 +47,8 @@ class Writer:
         self._png_level = png_level
         self._workers = workers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="write")
-        self._under_way: set[Future[ImageRecord]] = set()
+        self._under_way: dict[Future[ImageRecord], str] = {}
+        self.full: str | None = None
 
     def submit(
         self,
@@ -57,21 +67,21 @@ class Writer:
         """
         with Timer() as waiting:
             while len([future for future in self._under_way if not future.done()]) >= self._workers:
-                wait(self._under_way, return_when=FIRST_COMPLETED)
+                self._wait()
         record.timings.write_wait_ms = waiting.ms
-        self._under_way.add(self._pool.submit(self._finish, record, layers, started, score))
+        future = self._pool.submit(self._finish, record, layers, started, score)
+        self._under_way[future] = record.name
 
     def finished(self) -> Iterator[ImageRecord]:
         """The records of the images that have been finished since the last call."""
-        done = {future for future in self._under_way if future.done()}
-        self._under_way -= done
-        for future in done:
+        for future in [future for future in self._under_way if future.done()]:
+            del self._under_way[future]
             yield future.result()
 
     def drain(self) -> Iterator[ImageRecord]:
         """The records of the images still under way, each as soon as it is finished."""
         while self._under_way:
-            wait(self._under_way, return_when=FIRST_COMPLETED)
+            self._wait()
             yield from self.finished()
 
     def __enter__(self) -> Writer:
@@ -85,6 +95,14 @@ class Writer:
     ) -> None:
         self._pool.shutdown(wait=True)
 
+    def _wait(self) -> None:
+        """Wait until an image under way is finished; say so if it takes very long."""
+        pending = [future for future in self._under_way if not future.done()]
+        done, _ = wait(pending, timeout=PATIENCE_S, return_when=FIRST_COMPLETED)
+        if pending and not done:
+            names = ", ".join(self._under_way[future] for future in pending)
+            log.warning("still writing after %g s: %s (a slow or hung disk?)", PATIENCE_S, names)
+
     def _finish(
         self,
         record: ImageRecord,
@@ -97,7 +115,7 @@ class Writer:
             with Timer() as scoring:
                 try:
                     record.scores = score()
-                except BgmError as error:
+                except Exception as error:  # the matte is stored all the same
                     record.error = f"not scored: {error}"
             record.timings.score_ms = scoring.ms
         record.timings.total_ms = round((time.perf_counter() - started) * 1000, 3)
@@ -112,6 +130,8 @@ class Writer:
                     record.files[spec.type] = path.relative_to(self._root).as_posix()
             except BgmError as error:
                 record.fail(str(error))
+                if isinstance(error, DiskFullError):
+                    self.full = str(error)
             except Exception as error:  # one image must not take the others down
                 record.fail(f"writing failed: {type(error).__name__}: {error}")
         record.timings.encode_ms = encoding.ms

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,12 +25,14 @@ class RunInfo:
         images: Images to come.
         config: The resolved configuration, as nested plain values.
         facts: Versions, machine, checkpoint.
+        settled: Records of images that need no work; they are counted in `images`.
     """
 
     output_dir: Path
     images: int
     config: dict[str, Any]
     facts: dict[str, Any]
+    settled: Sequence[ImageRecord] = ()
 
 
 @dataclass(frozen=True)

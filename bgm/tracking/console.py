@@ -33,8 +33,8 @@ class ConsoleTracker:
     def start(self, run: RunInfo) -> None:
         """Show the bar, empty."""
         self._run = run
-        self._done = 0
-        self._failed = 0
+        self._done = len(run.settled)
+        self._begun = 0
         self._started = time.perf_counter()
         self._progress = Progress(
             BarColumn(),
@@ -44,21 +44,32 @@ class ConsoleTracker:
             TextColumn("{task.fields[current]}", markup=False),
             disable=not rich.get_console().is_terminal,
         )
-        self._task = self._progress.add_task("", total=run.images, speed=0.0, current="")
+        self._task = self._progress.add_task(
+            "", total=run.images, completed=self._done, speed=0.0, current=""
+        )
         self._progress.start()
+        skipped = 0
+        for record in run.settled:
+            skipped += record.status == "skipped"
+            if record.error is not None:
+                log.warning("%s: %s: %s", printable(record.name), record.status, record.error)
+        if skipped:
+            log.info("%d images are done already", skipped)
 
     def image(self, record: ImageRecord, preview: Preview | None) -> None:
         """Advance the bar; failures are always said aloud."""
         self._done += 1
-        speed = self._done / (time.perf_counter() - self._started)
+        self._begun += 1
+        speed = self._begun / (time.perf_counter() - self._started)
         name = printable(record.name)
         self._progress.update(
             self._task, advance=1, speed=speed, current=name[-_NAME_WIDTH:], refresh=True
         )
         if record.error is not None:
-            self._failed += record.status == "failed"
             log.warning("%s: %s: %s", name, record.status, record.error)
-        elif self._progress.disable:
+        for remark in record.remarks:
+            log.info("%s: %s", name, remark)
+        if record.error is None and self._progress.disable:
             done = f"{self._done}/{self._run.images}"
             log.info("%s %s: %s, %.2f images/s", done, name, record.status, speed)
 

@@ -38,6 +38,7 @@ class WandbTracker:
         import wandb  # slow to import, and not needed by runs that are not logged to it
 
         self._wandb = wandb
+        self._rows = [_row(record) for record in run.settled]
         self._started = time.perf_counter()
         settings = self._settings
         named = os.environ.get("WANDB_TAGS")

@@ -1,0 +1,68 @@
+"""Ends a run in an orderly way when it is asked to end: by Ctrl-C, SIGTERM, or its own troubles."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_EXIT_INTERRUPTED = 130
+
+
+class StopRequest:
+    """Whether no new images shall be begun, and why.
+
+    While it is used as a context manager, the first Ctrl-C or SIGTERM sets it; the second ends the
+    process at once. Files under their final names are whole all the same.
+
+    Args:
+        end: Ends the process.
+
+    Attributes:
+        reason: Why the run ends before its last image; None if a signal asked for it.
+    """
+
+    def __init__(self, end: Callable[[int], Any] = os._exit) -> None:
+        self._end = end
+        self._requested = threading.Event()
+        self._before: dict[int, Any] = {}
+        self.interrupted = False
+        self.reason: str | None = None
+
+    def __bool__(self) -> bool:
+        return self._requested.is_set()
+
+    def ask(self, reason: str) -> None:
+        """Ask the run to end; the first reason counts."""
+        if not self:
+            self.reason = reason
+            self._requested.set()
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.interrupted:
+            self._end(_EXIT_INTERRUPTED)
+        self.interrupted = True
+        self._requested.set()
+        log.warning("stopping: images under way are finished first; again to stop at once")
