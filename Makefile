@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install browser clean
+.PHONY: demo test soak lint install browser clean
 
 demo: install
 	$(BIN)/bgm data=demo
@@ -13,6 +13,10 @@ test: install browser
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not slow"
+
+# Thousands of images: that memory does not grow. Takes several minutes.
+soak: install
+	$(BIN)/python -m pytest -m slow -s
 
 lint: install
 	$(BIN)/ruff check --fix .

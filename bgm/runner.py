@@ -21,7 +21,7 @@ from bgm.builders import (
     samples_wanted,
 )
 from bgm.config import Config, OnExisting, OnOutOfMemory, TrackingConfig, Unmatched, to_plain
-from bgm.data import Pair, Sample, ZipDataset, find_pairs, prefetch
+from bgm.data import Pair, Sample, ZipDataset, find_pairs, leave_limit_to_settings, prefetch
 from bgm.errors import BgmError, WriteError
 from bgm.evaluation import Scorer
 from bgm.fallback import Fallback
@@ -86,6 +86,7 @@ def prepare(config: Config, output_dir: Path, matting: Matting | None = None) ->
         BgmError: Something is wrong; no image has been touched.
     """
     keep_freed_memory()
+    leave_limit_to_settings()
     set_threads(config.threads or default_threads())
     check_paths(config, output_dir)
     pairing = find_pairs(

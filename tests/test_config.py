@@ -23,6 +23,14 @@ GROUPS = sorted(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["+model._target_=os.system"], "model._target_: unknown key"),
+        (["+data={_target_:os.system,command:touch ran}"], "_target_: unknown key"),
+        (["on_error=ask"], "expected one of [continue, stop]"),
+        (["device.oom=ask"], "expected one of [cpu, fail]"),
+        (["data.max_megapixels=0"], "data.max_megapixels=0.0: must be above 0"),
+        (["runtime.name=fast"], "runtime=fast: must be one of auto, eager"),
+        (["threads=0"], "threads=0: must be 1 or more, or null"),
+        (["output_dir=/dev/null/out"], "output_dir"),
         (["modle.x=1"], "modle.x: unknown key (did you mean model?)"),
         (["model.backbone_scal=0.5"], "did you mean model.backbone_scale?"),
         (["+model.scael=1"], "model.scael: unknown key; the keys under model are name"),

@@ -2,7 +2,7 @@
 
 from bgm.data.align import align_background
 from bgm.data.datasets import ImagesDataset, Sample, ZipDataset, to_unit_float
-from bgm.data.decode import read_alpha, read_image, to_uint8
+from bgm.data.decode import leave_limit_to_settings, read_alpha, read_image, to_uint8
 from bgm.data.pairs import Pair, Pairing, describe, find_pairs, find_truths, list_images
 from bgm.data.prefetch import prefetch
 
@@ -16,6 +16,7 @@ __all__ = [
     "describe",
     "find_pairs",
     "find_truths",
+    "leave_limit_to_settings",
     "list_images",
     "prefetch",
     "read_alpha",

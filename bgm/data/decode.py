@@ -81,12 +81,7 @@ def decode(path: Path, max_pixels: int = MAX_PIXELS) -> Decoded:
     Raises:
         DataError: The file is missing, not readable, not an image or too large.
     """
-    with _opened(path) as image:
-        if image.width * image.height > max_pixels:
-            raise DataError(
-                f"{path} claims to be {image.width}x{image.height}, more than the "
-                f"{max_pixels / 1e6:g} megapixels of data.max_megapixels; raise that if it is true"
-            )
+    with _opened(path, max_pixels) as image:
         frames = getattr(image, "n_frames", 1)
         remark = f"{path.name} has {frames} frames; the first is used" if frames > 1 else None
         return Decoded(_read(path, image), remark)
@@ -135,11 +130,24 @@ def to_uint8(pixels: Pixels) -> NDArray[np.uint8]:
     return np.asarray((pixels * 255).round(), np.uint8)
 
 
+def leave_limit_to_settings() -> None:
+    """Turn off Pillow's own limit on the size of images, for the whole process.
+
+    `max_pixels` stands in its place; Pillow's would refuse the photographs of large cameras.
+    """
+    Image.MAX_IMAGE_PIXELS = None
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """Open an image file; whatever goes wrong with it, also while it is decoded, is a DataError."""
     try:
         with Image.open(path) as image:
+            if image.width * image.height > max_pixels:
+                raise DataError(
+                    f"{path} claims to be {image.width}x{image.height}, more than the "
+                    f"{max_pixels / 1e6:g} megapixels of data.max_megapixels; is that true?"
+                )
             yield image
     except FileNotFoundError:
         raise DataError(f"{path} does not exist (any more)") from None
