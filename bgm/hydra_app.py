@@ -73,8 +73,8 @@ def run_application(command: Command) -> int:
     """Run a command.
 
     Returns:
-        The exit code: that of the job, or 2 if it could not start; of a sweep 0, or 1 if one of
-        its jobs has another.
+        The exit code: that of the job, or 2 if it could not start; of a sweep 0, 2 if none of its
+        jobs could start, or 1 if one of them has another.
     """
     # Hydra would print a trace for errors that have a message of their own, and exit with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
@@ -157,17 +157,20 @@ def _end_sweep(command: Command) -> int:
     folders = _job_folders()
     if command.after_sweep is not None and SweepFolder.path is not None:
         command.after_sweep(SweepFolder.path)
-    failures = []
+    failures, codes = [], set()
     for folder in folders:
         path = folder / STATUS_FILE
         status = JobStatus(EXIT_SOME_FAILED, "ended without saying how", [])
         if path.is_file():
             status = JobStatus(**json.loads(path.read_text(encoding="utf-8")))
+        codes.add(status.exit_code)
         if status.exit_code != EXIT_DONE:
             why = status.error or "some of its images failed"
             failures.append(f"  {folder.name} ({' '.join(status.overrides)}): {why}")
     if failures:
         _print_error(f"{len(failures)} of {len(folders)} jobs failed:\n" + "\n".join(failures))
+    if codes == {EXIT_REFUSED}:
+        return EXIT_REFUSED
     return EXIT_SOME_FAILED if failures else EXIT_DONE
 
 

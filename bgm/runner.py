@@ -38,7 +38,7 @@ from bgm.records import ImageRecord, Summary, summarize
 from bgm.repeat import check_same
 from bgm.resume import check_same_settings, remove_partial_files, split_done
 from bgm.tracking import Preview, RunInfo, Tracker
-from bgm.tracking.files import read_records
+from bgm.tracking.files import RUN_FILE, read_records
 
 log = logging.getLogger(__name__)
 
@@ -155,9 +155,6 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     images = len(run.pairs) + len(run.settled)
     facts = describe(run.matting.device, run.matting.checkpoint)
     trackers = run.trackers
-    for tracker in trackers:
-        tracker.start(RunInfo(run.output_dir, images, resolved, facts, run.settled))
-
     records: list[ImageRecord] = [*run.settled]
 
     def report(record: ImageRecord) -> None:
@@ -171,6 +168,8 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     memory = MemoryMeter(run.matting.device)
     stop = StopRequest()
     try:
+        for tracker in trackers:
+            tracker.start(RunInfo(run.output_dir, images, resolved, facts, run.settled))
         with memory, stop:
             _matte_all(run, report, stop)
         status = "interrupted" if stop.interrupted else "failed" if stop.reason else "finished"
@@ -202,7 +201,12 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
 def record_refusal(
     tracking: TrackingConfig, output_dir: Path, resolved: dict[str, Any], error: BgmError
 ) -> None:
-    """Leave a record of a run that could not start, so that a sweep can show it as failed."""
+    """Leave a record of a run that could not start, so that a sweep can show it as failed.
+
+    What an earlier run left in the directory stays as it is.
+    """
+    if (output_dir / RUN_FILE).exists():
+        return
     output_dir.mkdir(parents=True, exist_ok=True)
     for tracker in create_trackers(tracking, output_dir, console=False):
         tracker.start(RunInfo(output_dir, 0, resolved, {}))

@@ -143,7 +143,7 @@ def test_pareto_front():
 
 def test_jobs_side_by_side_in_processes_of_their_own(matte, tmp_path):
     outcome = matte(*SWEEP, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "backbone=resnet50")
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert "2 of 2 jobs failed" in outcome.err
     outcome = matte(*SWEEP, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "output_dir=two")
     assert outcome.code == 0

@@ -213,6 +213,18 @@ def test_a_job_that_cannot_start_leaves_its_reason(matte, tmp_path):
     assert len(records(tmp_path / "out/0")) == 3
 
 
+def test_a_sweep_that_is_refused_leaves_what_is_there(matte, tmp_path):
+    sweep = ["-m", "refine.sample_pixels=160,1600", "outputs.types=[pha]"]
+    assert matte(*sweep).code == 0
+    before = {job: (tmp_path / f"out/{job}/images.jsonl").read_text() for job in (0, 1)}
+    outcome = matte(*sweep)
+    assert outcome.code == 2
+    assert "on_existing=resume" in outcome.err
+    for job, text in before.items():
+        assert (tmp_path / f"out/{job}/images.jsonl").read_text() == text
+    assert matte(*sweep, "on_existing=resume").code == 0
+
+
 def test_a_run_that_breaks_says_so_in_its_summary(matte, tmp_path, monkeypatch):
     def broken(*arguments):
         raise RuntimeError("nobody foresaw this")
