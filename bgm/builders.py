@@ -49,7 +49,7 @@ def create_trackers(
     """
     trackers: list[Tracker] = [FilesTracker()]
     if console:
-        trackers.append(ConsoleTracker())
+        trackers.append(Guarded(ConsoleTracker()))
     if tracking.name == FILES_ALONE:
         return trackers
     if tracking.name not in TRACKERS:

@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from bgm.config import BenchmarkConfig, CompareConfig, Config, EvaluateConfig, to_plain
-from bgm.errors import BgmError
+from bgm.errors import BgmError, write_error
 from bgm.hydra_app import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
@@ -64,7 +64,11 @@ def matte(raw: DictConfig) -> int:
         if is_job_of_sweep():
             _record_refusal(raw, output_dir, error)
         raise
-    _write_snapshot(OmegaConf.structured(config), output_dir / ".hydra")
+    try:
+        _write_snapshot(OmegaConf.structured(config), output_dir / ".hydra")
+    except OSError as error:
+        run.lock.release()
+        raise write_error(output_dir / ".hydra", error) from error
     summary = runner.execute(run, to_plain(config))
     if summary.status == "interrupted":
         return EXIT_INTERRUPTED

@@ -6,12 +6,14 @@ legal ones.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from bgm.errors import ConfigError
 
@@ -120,7 +122,12 @@ class DataConfig:
     workers: int | None = None
 
     def __post_init__(self) -> None:
-        require(self.max_megapixels > 0, "data.max_megapixels", self.max_megapixels, "above 0")
+        require(
+            0 < self.max_megapixels < math.inf,
+            "data.max_megapixels",
+            self.max_megapixels,
+            "above 0 and finite",
+        )
         require(self.batch_size >= 1, "data.batch_size", self.batch_size, "1 or more")
         _check_count("data.workers", self.workers)
 
@@ -254,6 +261,7 @@ class Config:
 
     def __post_init__(self) -> None:
         _check_count("threads", self.threads)
+        require(0 <= self.seed < 2**31, "seed", self.seed, f"from 0 to {2**31 - 1}")
         if self.model.name is ModelName.base and LayerType.ref in self.outputs.types:
             raise ConfigError(
                 "outputs.types has ref, the map of what the refiner redid, but model=base has no "
@@ -310,7 +318,7 @@ class CompareConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.runs), "runs", "[]", "at least one directory")
-        require(self.page_mb > 0, "page_mb", self.page_mb, "above 0")
+        require(0 < self.page_mb < math.inf, "page_mb", self.page_mb, "above 0 and finite")
 
 
 @dataclass
@@ -334,5 +342,8 @@ class EvaluateConfig:
 def to_plain(config: Any) -> dict[str, Any]:
     """A configuration, typed or as Hydra composed it, as nested plain values."""
     node = config if OmegaConf.is_config(config) else OmegaConf.structured(config)
-    plain: Any = OmegaConf.to_container(node, resolve=True, enum_to_str=True)
+    try:
+        plain: Any = OmegaConf.to_container(node, resolve=True, enum_to_str=True)
+    except OmegaConfBaseException:  # a refused configuration, as it was written
+        plain = OmegaConf.to_container(node, resolve=False, enum_to_str=True)
     return {str(key): value for key, value in plain.items()}

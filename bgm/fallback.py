@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bgm.errors import PredictionError
 from bgm.matte import Matte
+from bgm.networks import CoarseNetwork
 from bgm.predictor import Predictor, Staged
 
 log = logging.getLogger(__name__)
@@ -42,23 +43,25 @@ class Fallback:
         self._on_cpu: Predictor | None = None
 
     def run(
-        self, staged: Staged, pairs: Sequence[tuple[Tensor, Tensor]]
+        self, staged: Staged | None, pairs: Sequence[tuple[Tensor, Tensor]]
     ) -> list[tuple[Matte | PredictionError, str | None]]:
         """Matte staged pairs.
 
         Args:
-            staged: What `Predictor.stage` made of `pairs`.
+            staged: What `Predictor.stage` made of `pairs`; None if there was no memory for it.
             pairs: The pairs themselves.
 
         Returns:
             For each its matte or what is wrong, and a remark if it was made in another way.
         """
-        try:
-            return [(matte, None) for matte in self._predictor.run(staged)]
-        except torch.OutOfMemoryError as error:
-            log.warning("out of memory on %s, trying again: %s", self._predictor.device, error)
-            free_memory(self._predictor.device)
-            reason = str(error)
+        reason = "no memory to copy it there"
+        if staged is not None:
+            try:
+                return [(matte, None) for matte in self._predictor.run(staged)]
+            except torch.OutOfMemoryError as error:
+                reason = str(error)
+        log.warning("out of memory on %s, trying again: %s", self._predictor.device, reason)
+        free_memory(self._predictor.device)
         if len(pairs) == 1:
             return [self._instead(*pairs[0], reason)]
         return [self._run_alone(*pair) for pair in pairs]
@@ -67,8 +70,9 @@ class Fallback:
         try:
             return self._predictor.run(self._predictor.stage([(src, bgr)]))[0], None
         except torch.OutOfMemoryError as error:
-            free_memory(self._predictor.device)
-            return self._instead(src, bgr, str(error))
+            reason = str(error)
+        free_memory(self._predictor.device)
+        return self._instead(src, bgr, reason)
 
     def _instead(
         self, src: Tensor, bgr: Tensor, reason: str
@@ -77,12 +81,20 @@ class Fallback:
         if not self._use_cpu:
             return DeviceMemoryError(reason), None
         if self._on_cpu is None:
-            network = copy.deepcopy(self._predictor.network)
-            network.runtime = None
-            self._on_cpu = Predictor(
-                network, torch.device("cpu"), "float32", "eager", maps=self._predictor.maps
-            )
+            cpu = torch.device("cpu")
+            network = _copy_to_cpu(self._predictor.network)
+            self._on_cpu = Predictor(network, cpu, "float32", "eager", maps=self._predictor.maps)
         return self._on_cpu.run(self._on_cpu.stage([(src, bgr)]))[0], ON_CPU
+
+
+def _copy_to_cpu(network: CoarseNetwork) -> CoarseNetwork:
+    """A copy of a network on the CPU, without taking memory on its device for it."""
+    device = next(network.parameters()).device
+    runtime, network.runtime = network.runtime, None
+    try:
+        return copy.deepcopy(network.cpu())
+    finally:
+        network.to(device).runtime = runtime
 
 
 def free_memory(device: torch.device) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from omegaconf.errors import OmegaConfBaseException
 from bgm.errors import BgmError
 from bgm.tracking.files import STATUS_FILE
 from bgm.validation import refuse_unknown
+
+_CLOCK_SLACK_S = 2.0  # file systems keep time less finely than clocks
 
 EXIT_DONE, EXIT_SOME_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -63,10 +66,12 @@ class SweepFolder(Callback):
     """Remembers where the sweep of this process writes; Hydra tells callbacks only."""
 
     path: Path | None = None
+    started = 0.0
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """A sweep begins."""
         SweepFolder.path = Path(config.hydra.sweep.dir).absolute()
+        SweepFolder.started = time.time()
 
 
 def run_application(command: Command) -> int:
@@ -103,6 +108,8 @@ def run_application(command: Command) -> int:
     )
     try:
         decorate(task)()
+        if _is_sweep():
+            return _end_sweep(command)
     except Exception as error:
         if codes or _job_folders():  # nobody foresaw it: the trace is wanted
             raise
@@ -110,12 +117,17 @@ def run_application(command: Command) -> int:
         return EXIT_REFUSED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    return codes[0] if SweepFolder.path is None and codes else _end_sweep(command)
+    return codes[0] if codes else EXIT_DONE
 
 
 def is_job_of_sweep() -> bool:
     """Whether the job that is running belongs to a sweep."""
     return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
+
+
+def _is_sweep() -> bool:
+    """Whether this process runs a sweep."""
+    return SweepFolder.path is not None
 
 
 def config_directory() -> Path:
@@ -148,15 +160,26 @@ def _job_folders() -> list[Path]:
     """The directories of the jobs of this process's sweep, in their order."""
     if SweepFolder.path is None or not SweepFolder.path.is_dir():
         return []
-    numbered = [path for path in SweepFolder.path.iterdir() if path.name.isdecimal()]
+    numbered = [
+        path for path in SweepFolder.path.iterdir() if path.name.isdecimal() and _is_recent(path)
+    ]
     return sorted(numbered, key=lambda path: int(path.name))
+
+
+def _is_recent(folder: Path) -> bool:
+    """Whether a directory was written to in this sweep, and is not a leftover."""
+    written = [path.stat().st_mtime for path in (folder, folder / STATUS_FILE) if path.exists()]
+    return max(written) >= SweepFolder.started - _CLOCK_SLACK_S
 
 
 def _end_sweep(command: Command) -> int:
     """Compare the jobs, name those that failed, and return the exit code of the whole."""
     folders = _job_folders()
     if command.after_sweep is not None and SweepFolder.path is not None:
-        command.after_sweep(SweepFolder.path)
+        try:
+            command.after_sweep(SweepFolder.path)
+        except (BgmError, OSError) as error:
+            _print_error(f"the jobs cannot be compared: {error}")
     failures, codes = [], set()
     for folder in folders:
         path = folder / STATUS_FILE

@@ -40,6 +40,5 @@ class DirectoryLock:
     def release(self) -> None:
         """Let other runs write."""
         if self._lock is not None:
-            Path(self._lock.lock_file).unlink(missing_ok=True)
-            self._lock.release()
+            self._lock.release()  # the file stays: removing it could let two runs in
             self._lock = None

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from numpy.typing import NDArray
 
 from bgm.data import Pair, Sample
 from bgm.errors import BgmError
 from bgm.evaluation import Scorer
 from bgm.fallback import Fallback
-from bgm.fingerprints import fingerprint
+from bgm.fingerprints import InputFile, fingerprint
 from bgm.interruption import StopRequest
 from bgm.matte import Matte
 from bgm.outputs import LayerBuilder, Writer, strip, to_rgba8
@@ -35,12 +37,12 @@ class Batch:
     Attributes:
         samples: The images.
         records: Their records.
-        staged: The images on the device.
+        staged: The images on the device; None if it has no memory for them.
     """
 
     samples: list[Sample]
     records: list[ImageRecord]
-    staged: Staged
+    staged: Staged | None
 
 
 class Pipeline:
@@ -127,7 +129,7 @@ class Pipeline:
                     raise item
                 check_pair(item.src, item.bgr)
             except Exception as error:  # a bad image must not take the batch down
-                self._report(ImageRecord(pair.name).fail(explain(error)))
+                self._report(ImageRecord(pair.name, inputs=_inputs(pair)).fail(explain(error)))
                 continue
             if samples and not _are_alike(samples[0], item):
                 yield self._stage(samples)
@@ -148,7 +150,9 @@ class Pipeline:
             record.remarks += sample.remarks
             record.timings.load_ms, record.timings.align_ms = sample.load_ms, sample.align_ms
             records.append(record)
-        staged = self._predictor.stage([(sample.src, sample.bgr) for sample in samples])
+        staged = None
+        with suppress(torch.OutOfMemoryError):  # left to the fallback
+            staged = self._predictor.stage([(sample.src, sample.bgr) for sample in samples])
         return Batch(samples, records, staged)
 
     def _matte(self, batch: Batch) -> None:
@@ -183,8 +187,20 @@ class Pipeline:
             score = partial(_score, self._score, record, pixels[:, :, 3], pixels[:, :, :3])
         if self._samples:
             self._samples -= 1
-            self._previews[record.name] = strip(sample.src.to(self._predictor.device), matte)
+            try:
+                self._previews[record.name] = strip(sample.src.to(self._predictor.device), matte)
+            except Exception as error:  # the matte matters more than its picture
+                log.warning("no sample picture of %s: %s", record.name, explain(error))
         self._writer.submit(record, layers, sample.started, score)
+
+
+def _inputs(pair: Pair) -> dict[str, InputFile]:
+    """The files of an image that could not be matted, as far as they can be read."""
+    inputs = {}
+    for kind, path in (("src", pair.src), ("bgr", pair.bgr)):
+        with suppress(OSError):
+            inputs[kind] = fingerprint(path)
+    return inputs
 
 
 def _are_alike(first: Sample, second: Sample) -> bool:

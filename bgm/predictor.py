@@ -171,7 +171,10 @@ class Predictor:
             For each its matte; or an error where the network returned values that are not finite.
         """
         if staged.copied is not None:
-            torch.cuda.current_stream(self.device).wait_event(staged.copied)
+            current = torch.cuda.current_stream(self.device)
+            current.wait_event(staged.copied)
+            for image in (image for pair in staged.photos for image in pair):
+                image.record_stream(current)  # its memory is not given away while it is used
         padded = staged.photos[0][0].shape[1:]
         if self._fast is not None and self._fast.fits(*padded):
             return self._run_fast(staged)

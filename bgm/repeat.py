@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from bgm.checkpoints import CheckpointInfo
@@ -57,6 +56,8 @@ def load_settings(config: Config, given: Collection[str]) -> Config:
         raise ConfigError(f"repeat={config.repeat}: {snapshot} does not hold settings")
     for key in (*_OWN, *(key for key in given if key in PATHS)):
         OmegaConf.update(old, key, OmegaConf.select(new, key), merge=False)
+    # Sums depend in their last bits on how many threads share them.
+    OmegaConf.update(old, "threads", _read_run(Path(config.repeat))["machine"]["threads"])
     return parse_config(old, Config)
 
 
@@ -65,8 +66,7 @@ def check_same(
 ) -> None:
     """Refuse to repeat a run with another checkpoint or other files than it had.
 
-    What is different about the machine and the libraries is logged, and the number of threads is
-    set to what it was, since sums depend on it in their last bits.
+    Libraries of other versions are logged.
 
     Args:
         repeated: Directory of the old run.
@@ -98,7 +98,6 @@ def check_same(
             f"repeat={repeated}: not the same run\n" + describe(differences, "difference")
         )
     _say_what_else_differs(old)
-    torch.set_num_threads(old["machine"]["threads"])
 
 
 def _read_run(repeated: Path) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +91,11 @@ def split_done(
 
 def _is_done(record: ImageRecord, pair: Pair, specs: Sequence[LayerSpec], output_dir: Path) -> bool:
     inputs = record.inputs
+    truths = [file for kind, file in inputs.items() if kind not in ("src", "bgr")]
     return (
         record.status in _DONE
+        and record.error is None
+        and all(file.is_unchanged(Path(file.path)) for file in truths)
         and all(output_path(output_dir, spec, pair.name).exists() for spec in specs)
         and all(
             kind in inputs and inputs[kind].is_unchanged(path)
@@ -99,7 +104,8 @@ def _is_done(record: ImageRecord, pair: Pair, specs: Sequence[LayerSpec], output
     )
 
 
-def remove_partial_files(output_dir: Path, suffix: str) -> None:
+def remove_partial_files(output_dir: Path, types: Sequence[str], suffix: str) -> None:
     """Remove what a run that was killed left half-written, under temporary names."""
-    for path in output_dir.rglob(f".*{suffix}"):
-        path.unlink(missing_ok=True)
+    for path in chain(*((output_dir / kind).rglob(f".*{suffix}") for kind in types)):
+        with suppress(OSError):
+            path.unlink()

@@ -22,7 +22,8 @@ from bgm.builders import (
 )
 from bgm.config import Config, OnExisting, OnOutOfMemory, TrackingConfig, Unmatched, to_plain
 from bgm.data import Pair, Sample, ZipDataset, find_pairs, leave_limit_to_settings, prefetch
-from bgm.errors import BgmError, WriteError
+from bgm.data import describe as describe_problems
+from bgm.errors import BgmError, DataError, WriteError
 from bgm.evaluation import Scorer
 from bgm.fallback import Fallback
 from bgm.interruption import StopRequest
@@ -69,7 +70,7 @@ class Run:
     build_layers: LayerBuilder
     score: Scorer | None
     trackers: list[Tracker]
-    lock: DirectoryLock | None = None
+    lock: DirectoryLock
     previews: dict[str, Preview] = field(default_factory=dict)
     samples: int = 0
 
@@ -94,6 +95,9 @@ def prepare(config: Config, output_dir: Path, matting: Matting | None = None) ->
         Path(config.data.bgr),
         skip_unmatched=config.data.unmatched is Unmatched.skip,
     )
+    if not pairing.pairs:
+        what = describe_problems(pairing.leftovers, "file without partner")
+        raise DataError(f"no photograph has a background\n{what}")
     score = create_scorer(config, pairing.pairs)
     specs = layer_specs(config.outputs)
     settled = [ImageRecord(name, "unmatched", why) for name, why in pairing.leftovers.items()]
@@ -107,11 +111,11 @@ def prepare(config: Config, output_dir: Path, matting: Matting | None = None) ->
     lock = DirectoryLock(output_dir)
     try:
         pairs, done = _split(config, pairing.pairs, specs, output_dir, matting)
-        remove_partial_files(output_dir, PARTIAL_SUFFIX)
-    except BgmError:
+        remove_partial_files(output_dir, [spec.type for spec in specs], PARTIAL_SUFFIX)
+        warn_of_little_space(pairs, specs, output_dir)
+    except BaseException:
         lock.release()
         raise
-    warn_of_little_space(pairs, specs, output_dir)
     return Run(
         *(config, output_dir, pairs, settled + done, matting, build_layers, score, trackers, lock),
         samples=samples_wanted(config.tracking),
@@ -190,11 +194,10 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
             try:
                 tracker.finish(summary)
             except WriteError as unwritable:
-                log.error("%s", unwritable)
-        if run.lock is not None:
-            run.lock.release()
-    if error is not None:
-        log.error("stopped: %s", error)
+                summary = replace(summary, status="failed", error=str(unwritable))
+        run.lock.release()
+    if summary.error is not None:
+        log.error("stopped: %s", summary.error)
     return summary
 
 

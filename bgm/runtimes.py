@@ -124,7 +124,8 @@ class _Compiled:
             return self._eager(photos)
         if self._seen[photos.shape] == self.compiled_after + 1:
             log.info("compiling the network for %dx%d", *reversed(photos.shape[2:]))
-        with torch.no_grad():  # what is compiled cannot be frozen in inference mode
+        # Weights can only be frozen outside of inference mode.
+        with torch.inference_mode(mode=False), torch.no_grad():
             return self._compiled(photos)
 
 

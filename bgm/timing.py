@@ -12,9 +12,12 @@ Clock = Callable[[], float]
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until everything queued on `device` is done; on the CPU nothing ever is."""
+    """Wait until the work queued on `device` is done; on the CPU nothing ever is.
+
+    On CUDA that is the current stream's; copies of the next images go on beside it.
+    """
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
+        torch.cuda.current_stream(device).synchronize()
     elif device.type == "mps":
         torch.mps.synchronize()
 

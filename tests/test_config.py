@@ -27,6 +27,8 @@ GROUPS = sorted(
         (["+data={_target_:os.system,command:touch ran}"], "_target_: unknown key"),
         (["on_error=ask"], "expected one of [continue, stop]"),
         (["device.oom=ask"], "expected one of [cpu, fail]"),
+        (["data.max_megapixels=inf"], "data.max_megapixels=inf: must be above 0 and finite"),
+        (["seed=3000000000"], "seed=3000000000: must be from 0 to 2147483647"),
         (["data.max_megapixels=0"], "data.max_megapixels=0.0: must be above 0"),
         (["runtime.name=fast"], "runtime=fast: must be one of auto, eager"),
         (["threads=0"], "threads=0: must be 1 or more, or null"),

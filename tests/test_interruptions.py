@@ -185,4 +185,3 @@ def test_a_second_run_into_the_same_directory_is_refused(many, bgm, tmp_path):
         process.kill()
         process.wait()
     assert bgm(*many, "output_dir=out", "on_existing=resume").code == 0
-    assert not (tmp_path / "out/.bgm.lock").exists()

@@ -16,6 +16,7 @@ from conftest import NAMES, records
 from PIL import Image
 
 from bgm.data import ZipDataset
+from bgm.errors import DiskFullError
 from bgm.fallback import ON_CPU
 from bgm.predictor import Predictor
 from bgm.tracking import FilesTracker
@@ -247,3 +248,55 @@ main()
     assert process.wait() == 0
     sys.stderr.write(f"peak MiB: {early / 2**20:.0f} in the first 200, {late / 2**20:.0f} after\n")
     assert late < 1.1 * early
+
+
+def test_no_memory_even_to_copy_an_image_to_the_device(matte, tmp_path, monkeypatch):
+    real, first = Predictor.stage, []
+
+    def stage(predictor, pairs):
+        first.append(predictor)
+        if predictor is first[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(predictor, pairs)
+
+    monkeypatch.setattr(Predictor, "stage", stage)
+    assert matte().code == 0
+    assert [r["remarks"] for r in records(tmp_path / "out").values()] == [[ON_CPU]] * 3
+
+
+def test_a_summary_that_cannot_be_written_is_no_success(matte, monkeypatch):
+    real = FilesTracker._write_run
+
+    def full(tracker, summary):
+        if summary.status != "running":
+            raise DiskFullError("run.json cannot be written: the disk is full")
+        real(tracker, summary)
+
+    monkeypatch.setattr(FilesTracker, "_write_run", full)
+    outcome = matte()
+    assert outcome.code == 1
+    assert "stopped: run.json cannot be written" in outcome.out
+
+
+def test_a_terminal_that_cannot_show_a_name_changes_nothing_for_the_mattes(shoot, tmp_path):
+    for root in (shoot.src, shoot.bgr):
+        (root / "product/teapot.jpg").rename(root / "product/日本.jpg")
+    process = subprocess.run(
+        [
+            *(
+                sys.executable,
+                "-m",
+                "bgm",
+                "data=folders",
+                "tracking=files",
+                "output_dir='out[/x]'",
+            ),
+            *(f"data.src={shoot.src}", f"data.bgr={shoot.bgr}"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert process.returncode == 0, process.stderr
+    assert b"Traceback" not in process.stderr
+    assert b"\\u65e5" in process.stdout

@@ -83,3 +83,11 @@ def test_another_version_is_remarked_on(first, bgm):
     assert outcome.code == 0
     assert "torch is" in outcome.out
     assert "the run had 1.0" in outcome.out
+
+
+def test_a_run_with_a_failure_can_be_repeated(matte, bgm, shoot, tmp_path):
+    (shoot.src / "product/teapot.jpg").write_bytes(b"no picture")
+    assert matte().code == 1
+    outcome = bgm(f"repeat={tmp_path}/out", "output_dir=again", "tracking=files")
+    assert outcome.code == 1, outcome.err
+    assert "teapot.jpg is not an image" in outcome.out

@@ -123,6 +123,14 @@ def test_unmatched_files_are_refused_or_skipped_and_recorded(matte, shoot, tmp_p
     assert records(tmp_path / "out")["product/kettle"]["status"] == "unmatched"
 
 
+def test_no_pair_at_all_is_nothing_to_do(matte, shoot):
+    shoot.bgr.rename(shoot.root / "bgr-of-old")
+    (shoot.bgr / "other").mkdir(parents=True)
+    outcome = matte("data.unmatched=skip")
+    assert outcome.code == 2
+    assert "no photograph has a background" in outcome.err
+
+
 def test_an_empty_directory_is_nothing_to_do(bgm, tmp_path):
     (tmp_path / "empty").mkdir()
     outcome = bgm("data=folders", "data.src=empty", "data.bgr=empty")

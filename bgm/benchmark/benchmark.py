@@ -84,13 +84,12 @@ def run_benchmark(
     }
     for tracker in trackers:
         tracker.start(RunInfo(output_dir, config.images, resolved, facts))
-    with tempfile.TemporaryDirectory(dir=output_dir, prefix="scratch-") as scratch:
-        shots = make_shots(Path(scratch), config)
-        figures = list(_measure(config, shots, Path(scratch)))
-        codecs = []
-        if BenchmarkPart.codecs in config.parts:
-            photograph = next(iter(sorted(shots.src.iterdir())))
-            codecs = measure_codecs(photograph, _cutout(config), config.rounds)
+    try:
+        figures, codecs = _measure_all(config, output_dir)
+    except Exception as error:
+        for tracker in trackers:
+            tracker.finish(Summary("failed", config.images, error=str(error)))
+        raise
     _write(figures, codecs, {**facts, "config": resolved}, output_dir)
     _print(config, figures, codecs, facts["machine"])
     named = {f"{f.part}/{f.side}": asdict(f) for f in figures}
@@ -98,6 +97,18 @@ def run_benchmark(
     for tracker in trackers:
         tracker.finish(summary)
     return figures, codecs
+
+
+def _measure_all(
+    config: BenchmarkConfig, output_dir: Path
+) -> tuple[list[Figures], list[CodecFigures]]:
+    with tempfile.TemporaryDirectory(dir=output_dir, prefix="scratch-") as scratch:
+        shots = make_shots(Path(scratch), config)
+        figures = list(_measure(config, shots, Path(scratch)))
+        if BenchmarkPart.codecs not in config.parts:
+            return figures, []
+        photograph = min(shots.src.iterdir())
+        return figures, measure_codecs(photograph, _cutout(config), config.rounds)
 
 
 def make_shots(folder: Path, config: BenchmarkConfig) -> Shots:

@@ -178,14 +178,21 @@ def compare_runs(runs: Sequence[FinishedRun]) -> Comparison:
         key
         for key in keys
         if key.split(".")[0] not in _NOT_COMPARED
-        and len({json.dumps(run.settings[key]) for run in runs if key in run.settings}) > 1
+        and len({_comparable(run.settings[key]) for run in runs if key in run.settings}) > 1
     ]
     metrics = [m for m in METRICS if any(m.value(run) is not None for run in runs)]
     return Comparison(runs, differing, metrics, {m.key: _best(m, runs) for m in metrics})
 
 
+def _comparable(value: Any) -> str:
+    """A setting such that equal ones are equal: 400 is 400.0."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return json.dumps(float(value) if is_number else value)
+
+
 def _best(metric: Metric, runs: Sequence[FinishedRun]) -> frozenset[int]:
-    values = [(row, value) for row, run in enumerate(runs) if (value := metric.value(run))]
+    known = ((row, metric.value(run)) for row, run in enumerate(runs))
+    values = [(row, value) for row, value in known if value is not None]
     if metric.better is None or len(values) < 2:
         return frozenset()
     choose = min if metric.better == "low" else max

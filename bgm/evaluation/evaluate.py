@@ -11,13 +11,15 @@ from pathlib import Path
 
 import rich
 from rich.table import Table
+from rich.text import Text
 
 from bgm.config import EvaluateConfig, Unmatched
-from bgm.data import describe, find_truths, list_images, read_alpha
+from bgm.data import describe, find_truths, leave_limit_to_settings, list_images, read_alpha
 from bgm.errors import BgmError, ConfigError, DataError
 from bgm.evaluation.truth import Scorer, Scores, unknown_only
 from bgm.machine import usable_cpus
 from bgm.records import SHOWN, mean_scores
+from bgm.tracking.console import printable
 
 _WORST = 10
 
@@ -47,6 +49,7 @@ def evaluate(config: EvaluateConfig) -> list[Row]:
     Raises:
         BgmError: A path does not exist, there are no mattes, or a file has no partner.
     """
+    leave_limit_to_settings()
     for key in ("pred", "true", "trimap"):
         path = getattr(config, key)
         if path is not None and not Path(path).exists():
@@ -97,7 +100,9 @@ def write_report(rows: list[Row], output_dir: Path) -> None:
     }
     (output_dir / "scores.json").write_text(json.dumps(content, indent=2) + "\n")
     metrics = [metric for metric in SHOWN if metric in mean]
-    with (output_dir / "scores.csv").open("w", newline="", encoding="utf-8") as file:
+    with (output_dir / "scores.csv").open(
+        "w", newline="", encoding="utf-8", errors="backslashreplace"
+    ) as file:
         writer = csv.writer(file)
         writer.writerow(["name", *(SHOWN[metric].label for metric in metrics), "error"])
         for row in rows:
@@ -121,11 +126,13 @@ def _print(
         table.add_column(SHOWN[metric].label, justify="right")
     for name, scores in [*((row.name, row.scores) for row in worst), ("mean", mean)]:
         values = [_shown(scores, metric) for metric in metrics]
-        table.add_row(name, *("" if value is None else f"{value:.3f}" for value in values))
+        table.add_row(
+            Text(printable(name)), *("" if value is None else f"{value:.3f}" for value in values)
+        )
     console = rich.get_console()
     console.print(table)
     for row in rows:
         if row.error is not None:
-            message = f"{row.name}: {row.error}"
+            message = printable(f"{row.name}: {row.error}")
             console.print(message, style="yellow", markup=False, soft_wrap=True)
     console.print(f"Files are in {output_dir}", soft_wrap=True, markup=False)

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from bgm.records import ImageRecord
 
 log = logging.getLogger(__name__)
 
+_MOST_IMAGES = 200
 _LARGEST_SIDE = 1600
 _SMALLEST_SIDE = 96
 _BYTES_PER_PIXEL = 0.2  # of a panel, as base64, about; pages that become too large are made again
@@ -76,16 +78,24 @@ def make_gallery(runs: Sequence[FinishedRun], page: Path, page_mb: float) -> lis
         page_mb: Megabytes that all of them together may take; they are scaled to fit.
 
     Returns:
-        The images, those first on which the runs differ most.
+        The images, those first on which the runs differ most; of very many only those.
     """
     names = {name: None for run in runs for name, record in run.records.items() if record.files}
     if not names:
         return []
-    side = _side_that_fits(len(names), len(runs), page_mb)
-    images = _make(runs, list(names), page, side)
+    shown = list(names)
+    if len(shown) > _MOST_IMAGES:
+        with ThreadPoolExecutor(usable_cpus()) as pool:
+            differences = dict(
+                zip(shown, pool.map(partial(_difference_of, runs), shown), strict=True)
+            )
+        shown = sorted(shown, key=lambda name: -differences[name])[:_MOST_IMAGES]
+    side = _side_that_fits(len(shown), len(runs), page_mb)
+    images = _make(runs, shown, page, side)
     size = sum(len(panel.data) for image in images for panel in _panels(image)) / 1e6
     if size > page_mb:
-        images = _make(runs, list(names), page, int(side * math.sqrt(page_mb / size) * 0.95))
+        smaller = max(_SMALLEST_SIDE, int(side * math.sqrt(page_mb / size) * 0.95))
+        images = _make(runs, shown, page, smaller)
     return sorted(images, key=lambda image: (-image.difference, image.name))
 
 
@@ -167,7 +177,7 @@ def _read(path: Path, *, keep_alpha: bool = False) -> Image.Image | None:
             with Image.open(path) as image:
                 return image.convert("RGBA" if image.has_transparency_data else "RGB")
         return Image.fromarray(to_uint8(read_image(path)))
-    except (BgmError, OSError) as error:
+    except Exception as error:  # Pillow raises anything
         log.info("not in the gallery: %s", error)
         return None
 
@@ -193,14 +203,27 @@ def _encode(image: Image.Image, *, lossless: bool = False) -> str:
 
 
 def _url(path: Path, page: Path) -> str:
-    relative = Path(os.path.relpath(path.absolute(), page.absolute().parent)).as_posix()
+    try:
+        relative = Path(os.path.relpath(path.absolute(), page.absolute().parent)).as_posix()
+    except ValueError:  # on another drive of Windows
+        return path.absolute().as_uri()
     return "/".join(map(_quote, relative.split("/")))
 
 
 def _quote(part: str) -> str:
-    from urllib.parse import quote
-
     return quote(os.fsencode(part))
+
+
+def _difference_of(runs: Sequence[FinishedRun], name: str) -> float:
+    """How far the stored alphas of one image are apart."""
+    alphas = []
+    for run in runs:
+        record = run.records.get(name)
+        path = record.files.get("pha") if record is not None else None
+        alpha = _read_matte(run.path / path) if path is not None else None
+        if alpha is not None:
+            alphas.append(_shrink(alpha, _COMPARED_SIDE))
+    return _difference(alphas)
 
 
 def _difference(alphas: Sequence[Image.Image]) -> float:

@@ -27,6 +27,7 @@ _VARIABLES = {
 }
 _STYLE: Any = {
     "svg.fonttype": "none",
+    "text.parse_math": False,
     "font.family": "sans-serif",
     "font.size": 11,
     "text.color": _INK,

@@ -13,6 +13,7 @@ import rich
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bgm import __version__
+from bgm.data import leave_limit_to_settings
 from bgm.evaluation.comparison import Comparison
 from bgm.evaluation.pictures import GalleryImage, make_gallery
 from bgm.evaluation.plots import plot_scores
@@ -31,6 +32,7 @@ def write_comparison(comparison: Comparison, output_dir: Path, page_mb: float) -
         output_dir: Where to.
         page_mb: About how many megabytes the page's pictures may take.
     """
+    leave_limit_to_settings()
     console = rich.get_console()
     console.print(f"{len(comparison.runs)} runs; * marks the best", highlight=False)
     for table in to_terminal(comparison, console.width):
@@ -38,10 +40,15 @@ def write_comparison(comparison: Comparison, output_dir: Path, page_mb: float) -
     page = output_dir / PAGE
     texts = {"csv": to_csv, "json": to_json, "md": to_markdown}
     for suffix, to_text in texts.items():
-        page.with_suffix(f".{suffix}").write_text(to_text(comparison), encoding="utf-8")
+        _write(page.with_suffix(f".{suffix}"), to_text(comparison))
     gallery = make_gallery(comparison.runs, page, page_mb)
-    page.write_text(render_page(comparison, gallery), encoding="utf-8")
+    _write(page, render_page(comparison, gallery))
     console.print(f"The comparison is in {page}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write text; names of files may hold what UTF-8 cannot."""
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def render_page(comparison: Comparison, gallery: Sequence[GalleryImage]) -> str:
@@ -58,6 +65,7 @@ def render_page(comparison: Comparison, gallery: Sequence[GalleryImage]) -> str:
         labels=labels,
         plots=plot_scores(runs, labels),
         gallery=gallery,
+        images=len({name for run in runs for name in run.records}),
         pictures=[_to_script(asdict(image)) for image in gallery],
         run_labels=_to_script(labels),
         css=(_ASSETS / "comparison.css").read_text(encoding="utf-8"),

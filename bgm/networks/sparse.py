@@ -26,6 +26,7 @@ from bgm.networks.fuse import PackedConvolution, channels_last, fold
 from bgm.networks.refiner import BLOCK, Refiner
 
 _NEAR = 2  # blocks this near to the border see the padding
+_BLOCKS_AT_ONCE = 16_384  # each takes about 3 kB on its way
 _KNOWN = 36  # channels of hidden features, alpha and residual
 _PHOTOS = 6
 _WINDOW = 8  # side of a block's window, in pixels
@@ -98,9 +99,12 @@ class SparseRefiner:
         inner[:, :_NEAR] = inner[:, -_NEAR:] = False
         rows, columns = torch.nonzero(inner, as_tuple=True)
         total = torch.zeros(())
-        if len(rows):
-            refined = self._refine_inner(src, bgr, known, inner, rows, columns)
-            tiles[rows, columns] = refined
+        padded = _pad(known)
+        for start in range(0, len(rows), _BLOCKS_AT_ONCE):
+            part = slice(start, start + _BLOCKS_AT_ONCE)
+            places = rows[part], columns[part]
+            refined = self._refine_inner(src, bgr, padded, inner.shape, *places)
+            tiles[places] = refined
             total += refined.sum()
         near = chosen & ~inner
         for strip in _strips(chosen.shape, self._ratio):
@@ -111,19 +115,21 @@ class SparseRefiner:
         self,
         src: Tensor,
         bgr: Tensor,
-        known: Tensor,
-        inner: Tensor,
+        padded: Tensor,
+        grid: torch.Size,
         rows: Tensor,
         columns: Tensor,
     ) -> Tensor:
         """Refine blocks that do not see the padding, at `rows` and `columns`: (N, 4, 4, 4)."""
+        inner = torch.zeros(grid, dtype=torch.bool)
+        inner[rows, columns] = True
         cells = F.max_pool2d(inner[None].float(), 3, 1, 1)[0] > 0
         cell_rows, cell_columns = torch.nonzero(cells, as_tuple=True)
         numbers = torch.empty(inner.shape, dtype=torch.long)
         numbers[cell_rows, cell_columns] = torch.arange(len(cell_rows))
 
         photos = _cut_photos(src, bgr, cell_rows, cell_columns)
-        first = self._convolve_first(known, photos, cell_rows, cell_columns)
+        first = self._convolve_first(padded, photos, cell_rows, cell_columns)
 
         count = len(rows)
         around = _windows(numbers[..., None], 3, 3)[rows - 1, columns - 1].reshape(-1)
@@ -140,7 +146,7 @@ class SparseRefiner:
         return refined.view(count, BLOCK, BLOCK, 4)
 
     def _convolve_first(
-        self, known: Tensor, photos: Tensor, rows: Tensor, columns: Tensor
+        self, padded: Tensor, photos: Tensor, rows: Tensor, columns: Tensor
     ) -> Tensor:
         """The first convolution, with its activation, at the 2x2 pixels of each cell: (M, 96)."""
         count = len(rows)
@@ -149,8 +155,6 @@ class SparseRefiner:
         half += photos[:, :, 1, :, 1]
         half = half.mul_(0.25).view(count, -1)
 
-        padded = F.pad(known.permute(2, 0, 1)[None], (1, 1, 1, 1), mode="replicate")[0]
-        padded = padded.permute(1, 2, 0).contiguous()
         taps = 4 if self._ratio == 1 else 3
         windows = _windows(padded, taps, taps * _KNOWN)
         starts = [(2 * index) // self._ratio for index in (rows, columns)]
@@ -196,6 +200,12 @@ class SparseRefiner:
         )
         tiles[strip][rows, columns] = refined.permute(0, 2, 3, 1)[..., _COLOUR_FIRST]
         return refined.sum()
+
+
+def _pad(known: Tensor) -> Tensor:
+    """Repeat the border of (h, w, C) once, which is what resizing sees there."""
+    padded = F.pad(known.permute(2, 0, 1)[None], (1, 1, 1, 1), mode="replicate")[0]
+    return padded.permute(1, 2, 0).contiguous()
 
 
 def _strip_blocks(ratio: int) -> int:

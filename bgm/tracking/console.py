@@ -22,6 +22,12 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the message, in red or yellow if it is an error or a warning."""
+        try:
+            self._print(record)
+        except Exception:
+            self.handleError(record)
+
+    def _print(self, record: logging.LogRecord) -> None:
         style = {logging.WARNING: "yellow", logging.ERROR: "red"}.get(record.levelno, "")
         text = "\n".join(map(printable, self.format(record).expandtabs(2).splitlines()))
         rich.get_console().print(text, style=style, markup=False, highlight=False, soft_wrap=True)
@@ -80,7 +86,8 @@ class ConsoleTracker:
         console.print(_table(summary))
         if summary.scores:
             console.print(scores_table(summary.scores, f"mean of {summary.scored} images"))
-        console.print(f"Files are in {printable(str(self._run.output_dir))}", soft_wrap=True)
+        where = f"Files are in {printable(str(self._run.output_dir))}"
+        console.print(where, soft_wrap=True, markup=False, highlight=False)
 
 
 def _table(summary: Summary) -> Table:
@@ -112,4 +119,5 @@ def scores_table(scores: dict[str, float], title: str) -> Table:
 def printable(text: str) -> str:
     """Text that any terminal can show: names of files may hold anything."""
     cleaned = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return cleaned.encode("utf-8", "backslashreplace").decode("utf-8")
+    encoding = rich.get_console().encoding
+    return cleaned.encode(encoding, "backslashreplace").decode(encoding)

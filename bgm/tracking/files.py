@@ -75,9 +75,11 @@ class FilesTracker:
 
     def finish(self, summary: Summary) -> None:
         """Close the records and write the summary."""
-        with _in_words(self._run.output_dir / IMAGES_FILE):
-            self._images.close()
-        self._write_run(summary)
+        try:
+            with _in_words(self._run.output_dir / IMAGES_FILE):
+                self._images.close()
+        finally:
+            self._write_run(summary)
 
     def _line(self, record: ImageRecord) -> str:
         if record.inputs:
