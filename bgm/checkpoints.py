@@ -133,6 +133,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         )
     if head.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{path} is a Git LFS pointer; run git lfs pull to fetch the file")
+    if path.suffix != ".safetensors" and head[:2] != b"PK" and head[:1] != b"\x80":
+        raise CheckpointError(_damaged(path))
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):

@@ -15,7 +15,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import MissingConfigException
+from hydra.errors import MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -208,12 +208,19 @@ def _explain(error: Exception, schema: type) -> str:
     message = str(error)
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        if (group, choice) == ("hydra/launcher", "joblib"):
+            return "hydra/launcher=joblib needs a package: pip install hydra-joblib-launcher"
         return f"{group}={choice}: no such choice; there are {', '.join(sorted(error.options))}"
     if "Could not override" in message:
         try:
             refuse_unknown(message.split("'")[1], schema)
         except BgmError as unknown:
             return str(unknown)
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override}: not a setting; settings are written key=value, and values with "
+            "spaces, brackets, commas or quotes need quotes of their own: \"data.src='photos (1)'\""
+        )
     if isinstance(error, OSError):  # Hydra makes the output directory before the job starts
         return f"output_dir: {error.filename} cannot be made: {error.strerror}"
     if isinstance(error.__cause__, OmegaConfBaseException):

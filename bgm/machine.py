@@ -49,3 +49,4 @@ def keep_freed_memory() -> None:
     if hasattr(library, "mallopt"):
         library.mallopt(_M_MMAP_MAX, 0)
         library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        library.malloc_trim(0)  # what an earlier job of a sweep has kept

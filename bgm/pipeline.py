@@ -148,6 +148,8 @@ class Pipeline:
             record.height, record.width = sample.src.shape[1:]
             record.alignment, record.inputs = sample.alignment, sample.inputs
             record.remarks += sample.remarks
+            if sample.alignment is not None and not sample.alignment.is_settled:
+                record.remarks.append(f"not aligned: the plate is {sample.alignment.reason}")
             record.timings.load_ms, record.timings.align_ms = sample.load_ms, sample.align_ms
             records.append(record)
         staged = None

@@ -29,6 +29,10 @@ SHOWN = {
 """The scale of each error in tables for people, that of the tables in the literature."""
 
 
+ALREADY_ALIGNED = "kept: already aligned"
+"""Why a background is left alone that needs no alignment."""
+
+
 @dataclass(frozen=True)
 class Alignment:
     """What became of the attempt to align a background to its source.
@@ -46,6 +50,11 @@ class Alignment:
     matches: int = 0
     inliers: int = 0
     shift_px: float | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the background fits its source now, as far as can be told."""
+        return self.applied or self.reason == ALREADY_ALIGNED
 
 
 @dataclass

@@ -42,7 +42,8 @@ def load_settings(config: Config, given: Collection[str]) -> Config:
     snapshot = Path(config.repeat) / SNAPSHOT
     if not snapshot.is_file():
         raise ConfigError(
-            f"repeat={config.repeat}: {SNAPSHOT} is not there; give a run's directory"
+            f"repeat={config.repeat}: it has no {SNAPSHOT}; give the directory of a run, of a "
+            "sweep that of one of its jobs"
         )
     for key in given:
         if key.split(".")[0] not in _OWN and key not in PATHS:

@@ -65,8 +65,8 @@ def choose_runtime(name: str, device: torch.device, dtype: torch.dtype) -> str:
     missing = [package for package in _NEEDS.get(name, ()) if find_spec(package) is None]
     if missing:
         raise ConfigError(
-            f"runtime={name} needs the package {' and '.join(missing)}: "
-            f'pip install "bgm[{name}]", or choose runtime=auto'
+            f"runtime={name} needs packages that are not installed: "
+            f"pip install {' '.join(missing)}, or choose runtime=auto"
         )
     if name in _NEEDS and device.type != "cpu":
         raise ConfigError(f"runtime={name} is for device=cpu; use eager or compiled on {device}")

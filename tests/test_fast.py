@@ -177,9 +177,9 @@ def test_what_auto_means_and_what_is_missing(monkeypatch):
     assert choose_runtime("auto", torch.device("cuda"), torch.float16) == "eager"
     monkeypatch.setattr("bgm.runtimes.find_spec", lambda name: None)
     assert choose_runtime("auto", CPU, torch.bfloat16) == "eager"
-    with pytest.raises(ConfigError, match=r"openvino needs .* pip install \"bgm\[openvino\]\""):
+    with pytest.raises(ConfigError, match=r"openvino needs .* pip install openvino"):
         choose_runtime("openvino", CPU, torch.float32)
-    with pytest.raises(ConfigError, match="needs the package onnxruntime and onnx"):
+    with pytest.raises(ConfigError, match="pip install onnxruntime onnx"):
         choose_runtime("onnx", CPU, torch.float32)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,11 @@ class Stored:
     def __init__(self, root: Path) -> None:
         (self.folder,) = root.glob("wandb/offline-run-*")
         (log,) = self.folder.glob("*.wandb")
-        self.records = list(scan(log))
+        for _ in range(100):  # W&B's own process may still be writing on a busy machine
+            self.records = list(scan(log))
+            if any(record.WhichOneof("record_type") == "exit" for record in self.records):
+                break
+            time.sleep(0.1)
         (self.run,) = [r.run for r in self.records if r.WhichOneof("record_type") == "run"]
         (self.exit_code,) = [
             r.exit.exit_code for r in self.records if r.WhichOneof("record_type") == "exit"

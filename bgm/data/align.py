@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgm.data.decode import Pixels, to_uint8
-from bgm.records import Alignment
+from bgm.records import ALREADY_ALIGNED, Alignment
 
 _FEATURES = 5000
 _MAX_SIDE = 2000  # features are looked for at no more than this many pixels a side
@@ -62,7 +62,7 @@ def align_background(src: Pixels, bgr: Pixels) -> tuple[Pixels, Alignment]:
     if not _is_plausible(homography, width, height):
         return bgr, Alignment(False, "kept: implausible homography", matches, inliers)
     if shift < _STILL_PX:
-        return bgr, Alignment(False, "kept: already aligned", matches, inliers, shift)
+        return bgr, Alignment(False, ALREADY_ALIGNED, matches, inliers, shift)
 
     warped, reached = _warp(bgr, homography)
     if _distance(grey_src, _grey(warped), reached) >= _distance(grey_src, grey_bgr, reached):

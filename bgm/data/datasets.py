@@ -21,6 +21,8 @@ from bgm.fingerprints import InputFile, fingerprint
 from bgm.records import Alignment
 from bgm.timing import Timer
 
+_SHAPE_TOLERANCE = 0.02  # of the ratio of width to height
+
 
 def to_unit_float(image: Tensor) -> Tensor:
     """Convert an image to float32 in [0, 1]; uint8 is divided by 255, floats are kept."""
@@ -160,6 +162,11 @@ class ZipDataset(Dataset[Sample]):
             raise DataError(
                 f"the source is {width}x{height} but its background {bgr_width}x{bgr_height}; "
                 "data.resize_background=true resizes the background"
+            )
+        if abs(width * bgr_height / (height * bgr_width) - 1) > _SHAPE_TOLERANCE:
+            raise DataError(
+                f"the source is {width}x{height} but its background {bgr_width}x{bgr_height}: of "
+                "another shape, so that resizing would distort it"
             )
         shrinks = height < bgr_height or width < bgr_width
         resized = cv2.resize(

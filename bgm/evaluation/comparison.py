@@ -16,7 +16,12 @@ from bgm.tracking.files import RUN_FILE, STATUS_FILE, flatten, read_records
 
 _NOT_COMPARED = ("output_dir", "tracking", "on_existing", "repeat")
 _HASH_SHOWN = 12
-_SETTINGS_IN_LABEL = 3
+_SETTINGS_IN_LABEL = 5
+_ONLY_FOR = {
+    "refine.sample_pixels": ("refine.mode", "sampling"),
+    "refine.threshold": ("refine.mode", "thresholding"),
+}
+"""Settings that count only where another has a certain value."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class Comparison:
     def setting(self, run: FinishedRun, key: str) -> str:
         """A setting of a run as text; empty if it is not known."""
         value = run.settings.get(key)
-        return "" if value is None else str(value)
+        return "" if value is None or not _applies(run, key) else str(value)
 
     def labels(self) -> list[str]:
         """What to call each run where there is room for a few words: its name and settings."""
@@ -178,10 +183,16 @@ def compare_runs(runs: Sequence[FinishedRun]) -> Comparison:
         key
         for key in keys
         if key.split(".")[0] not in _NOT_COMPARED
-        and len({_comparable(run.settings[key]) for run in runs if key in run.settings}) > 1
+        and len({_comparable(run.settings[key]) for run in runs if _applies(run, key)}) > 1
     ]
     metrics = [m for m in METRICS if any(m.value(run) is not None for run in runs)]
     return Comparison(runs, differing, metrics, {m.key: _best(m, runs) for m in metrics})
+
+
+def _applies(run: FinishedRun, key: str) -> bool:
+    """Whether a run has a setting and makes use of it."""
+    other, needed = _ONLY_FOR.get(key, (key, None))
+    return key in run.settings and (needed is None or run.settings.get(other, needed) == needed)
 
 
 def _comparable(value: Any) -> str:

@@ -56,6 +56,7 @@ class GalleryImage:
         width: Width of the original in pixels.
         height: Height of the original in pixels.
         source: The photograph, if it is still there.
+        truth: Its true alpha, if it was scored and that is still there.
         panels: For each run the layers it has, by `alpha` and `cutout`.
         difference: How far the alphas of the runs are apart: the mean over the pixels of the
             largest difference between any two, in [0, 1].
@@ -65,6 +66,7 @@ class GalleryImage:
     width: int
     height: int
     source: Panel | None = None
+    truth: Panel | None = None
     panels: list[dict[str, Panel]] = field(default_factory=list)
     difference: float = 0.0
 
@@ -102,6 +104,8 @@ def make_gallery(runs: Sequence[FinishedRun], page: Path, page_mb: float) -> lis
 def _panels(image: GalleryImage) -> Iterator[Panel]:
     if image.source is not None:
         yield image.source
+    if image.truth is not None:
+        yield image.truth
     for layers in image.panels:
         yield from layers.values()
 
@@ -129,6 +133,11 @@ def _make_one(runs: Sequence[FinishedRun], page: Path, side: int, name: str) -> 
         source = _read(path)
         if source is not None:
             image.source = Panel(_encode(_shrink(source, side)), _url(path, page))
+    if "pha" in known.inputs:
+        path = Path(known.inputs["pha"].path)
+        truth = _read_matte(path)
+        if truth is not None:
+            image.truth = Panel(_encode(_shrink(truth, side), lossless=True), _url(path, page))
     alphas = []
     for run, record in zip(runs, records, strict=True):
         layers: dict[str, Panel] = {}

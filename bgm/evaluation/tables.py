@@ -54,9 +54,9 @@ def cells(comparison: Comparison) -> Iterator[list[Cell]]:
 
 
 def _setting(comparison: Comparison, run: FinishedRun, key: str) -> Cell:
-    value = run.settings.get(key)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return Cell(comparison.setting(run, key), float(value) if is_number else None)  # type: ignore[arg-type]
+    text, value = comparison.setting(run, key), run.settings.get(key)
+    is_number = text and isinstance(value, (int, float)) and not isinstance(value, bool)
+    return Cell(text, float(value) if is_number else None)  # type: ignore[arg-type]
 
 
 def _figure(metric: Metric, run: FinishedRun, best: bool) -> Cell:

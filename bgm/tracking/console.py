@@ -15,6 +15,7 @@ from bgm.tracking.base import Preview, RunInfo
 log = logging.getLogger(__name__)
 
 _NAME_WIDTH = 40
+_NAMED = 10
 
 
 class ConsoleHandler(logging.Handler):
@@ -41,6 +42,7 @@ class ConsoleTracker:
         self._run = run
         self._done = len(run.settled)
         self._begun = 0
+        self._failed: list[str] = []
         self._started = time.perf_counter()
         self._progress = Progress(
             BarColumn(),
@@ -72,6 +74,7 @@ class ConsoleTracker:
             self._task, advance=1, speed=speed, current=name[-_NAME_WIDTH:], refresh=True
         )
         if record.error is not None:
+            self._failed += [name] if record.status == "failed" else []
             log.warning("%s: %s: %s", name, record.status, record.error)
         for remark in record.remarks:
             log.info("%s: %s", name, remark)
@@ -83,23 +86,36 @@ class ConsoleTracker:
         """Take the bar away and print the figures."""
         self._progress.stop()
         console = rich.get_console()
-        console.print(_table(summary))
+        console.print(_headline(summary), markup=False, highlight=False)
+        if summary.stages:
+            console.print(_table(summary))
         if summary.scores:
             console.print(scores_table(summary.scores, f"mean of {summary.scored} images"))
+        if self._failed:
+            names = ", ".join(self._failed[:_NAMED])
+            more = f" and {len(self._failed) - _NAMED} more" if len(self._failed) > _NAMED else ""
+            log.warning("failed (reasons above and in images.jsonl): %s%s", names, more)
+        if summary.status == "interrupted":
+            log.info("the same command with on_existing=resume does what is missing")
         where = f"Files are in {printable(str(self._run.output_dir))}"
         console.print(where, soft_wrap=True, markup=False, highlight=False)
 
 
-def _table(summary: Summary) -> Table:
+def _headline(summary: Summary) -> str:
+    """What became of the images, in one line."""
     counts = [
         f"{getattr(summary, status)} {status}"
         for status in ("written", "failed", "skipped", "unmatched")
         if status == "written" or getattr(summary, status)
     ]
-    title = f"{', '.join(counts)}; {summary.images_per_second:.2f} images/s"
-    if summary.status != "finished":
-        title = f"{summary.status}: {title}"
-    table = Table("stage", title=title, title_justify="left")
+    line = f"{', '.join(counts)}; {summary.images_per_second:.2f} images/s"
+    return line if summary.status == "finished" else f"{summary.status}: {line}"
+
+
+def _table(summary: Summary) -> Table:
+    table = Table(
+        "stage", caption="total counts waiting between the stages", caption_justify="left"
+    )
     table.add_column("median ms", justify="right")
     table.add_column("95 % ms", justify="right")
     for stage, figures in summary.stages.items():

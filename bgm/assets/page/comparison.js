@@ -45,7 +45,7 @@ const picturesOf = (article) => {
   if (!unpacked.has(article)) unpacked.set(article, JSON.parse(find("script", article).textContent));
   return unpacked.get(article);
 };
-const panel = (pictures, run, layer) => (run === "source" ? pictures.source : pictures.panels[run]?.[layer]);
+const panel = (pictures, run, layer) => ({ source: pictures.source, truth: pictures.truth }[run] ?? pictures.panels[run]?.[layer]);
 const near = new IntersectionObserver((entries) => {
   for (const entry of entries) {
     if (!entry.isIntersecting) continue;
@@ -106,7 +106,7 @@ const show = () => {
   for (const side of ["left", "right"]) {
     const img = find("img", sides[side]), chosen = panel(pictures, view[side], view.layer);
     find(`#${side}`).value = view[side];
-    find(`#tag-${side}`).textContent = (view[side] === "source" ? "source" : runLabels[view[side]]) + (chosen ? "" : ": no picture");
+    find(`#tag-${side}`).textContent = (runLabels[view[side]] ?? { source: "source", truth: "true alpha" }[view[side]]) + (chosen ? "" : ": no picture");
     img.onload = img.onerror = null;
     img.src = chosen?.data ?? "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=";
     if (!chosen?.file) { missing.push(side); continue; }
@@ -152,8 +152,8 @@ const openAt = (article, run, layer) => {
   show();
 };
 for (const select of [find("#left"), find("#right")]) {
-  select.append(...runLabels.map((name, index) => new Option(name, index)), new Option("source", "source"));
-  select.addEventListener("change", () => { view[select.id] = select.value === "source" ? "source" : Number(select.value); show(); });
+  select.append(...runLabels.map((name, index) => new Option(name, index)), new Option("source", "source"), new Option("true alpha", "truth"));
+  select.addEventListener("change", () => { view[select.id] = Number.isNaN(Number(select.value)) ? select.value : Number(select.value); show(); });
 }
 find("#gallery").addEventListener("click", (event) => {
   const button = event.target.closest(".pair button");
