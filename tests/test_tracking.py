@@ -110,6 +110,8 @@ def test_a_run_is_stored_with_settings_table_samples_and_summary(matte, shoot, t
         assert row["score/mse"] == pytest.approx(found[name]["scores"]["mse"])
         assert row["time/forward_ms"] == found[name]["timings"]["forward_ms"]
     assert len(stored.history("time/forward_ms")) == 3
+    assert all(value > 0 for value in stored.history("images_per_second"))
+    assert len(stored.history("images_per_second")) == 3
     assert stored.summary["written"] == 3
     assert stored.summary["stages"]["forward"]["median_ms"] > 0
     assert stored.summary["scores"]["mad"] > 0
