@@ -76,17 +76,19 @@ class Comparison:
         settings: Keys of the settings that are not the same in all of them.
         metrics: The figures that at least one of them has.
         best: The rows that are best by each metric, by its key.
+        conditional: Settings that not all of the runs make use of.
     """
 
     runs: Sequence[FinishedRun]
     settings: Sequence[str]
     metrics: Sequence[Metric]
     best: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    conditional: frozenset[str] = frozenset()
 
     def setting(self, run: FinishedRun, key: str) -> str:
         """A setting of a run as text; empty if it is not known."""
         value = run.settings.get(key)
-        return "" if value is None or not _applies(run, key) else str(value)
+        return "" if value is None or not _applies(run, key, self.conditional) else str(value)
 
     def labels(self) -> list[str]:
         """What to call each run where there is room for a few words: its name and settings."""
@@ -179,20 +181,30 @@ def find_runs(patterns: Iterable[str]) -> list[FinishedRun]:
 def compare_runs(runs: Sequence[FinishedRun]) -> Comparison:
     """Find what differs between runs, and which is best by what."""
     keys = {key: None for run in runs for key in run.settings}  # in order, without doubles
+    conditional = frozenset(
+        key
+        for key, (other, _) in _ONLY_FOR.items()
+        if len({run.settings[other] for run in runs if other in run.settings}) > 1
+    )
     differing = [
         key
         for key in keys
         if key.split(".")[0] not in _NOT_COMPARED
-        and len({_comparable(run.settings[key]) for run in runs if _applies(run, key)}) > 1
+        and len({_comparable(run.settings[key]) for run in runs if _applies(run, key, conditional)})
+        > 1
     ]
     metrics = [m for m in METRICS if any(m.value(run) is not None for run in runs)]
-    return Comparison(runs, differing, metrics, {m.key: _best(m, runs) for m in metrics})
+    return Comparison(
+        runs, differing, metrics, {m.key: _best(m, runs) for m in metrics}, conditional
+    )
 
 
-def _applies(run: FinishedRun, key: str) -> bool:
-    """Whether a run has a setting and makes use of it."""
-    other, needed = _ONLY_FOR.get(key, (key, None))
-    return key in run.settings and (needed is None or run.settings.get(other, needed) == needed)
+def _applies(run: FinishedRun, key: str, conditional: frozenset[str]) -> bool:
+    """Whether a run has a setting and, where runs differ in that, makes use of it."""
+    if key not in conditional:
+        return key in run.settings
+    other, needed = _ONLY_FOR[key]
+    return key in run.settings and run.settings.get(other) == needed
 
 
 def _comparable(value: Any) -> str:

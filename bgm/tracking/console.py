@@ -113,9 +113,7 @@ def _headline(summary: Summary) -> str:
 
 
 def _table(summary: Summary) -> Table:
-    table = Table(
-        "stage", caption="total counts waiting between the stages", caption_justify="left"
-    )
+    table = Table("stage", caption="total: with waiting", caption_justify="left")
     table.add_column("median ms", justify="right")
     table.add_column("95 % ms", justify="right")
     for stage, figures in summary.stages.items():
