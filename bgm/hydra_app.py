@@ -116,6 +116,8 @@ def run_application(command: Command) -> int:
         _print_error(_explain(error, command.schema))
         return EXIT_REFUSED
     except KeyboardInterrupt:
+        if _job_folders():  # what is finished can be compared all the same
+            _end_sweep(command)
         return EXIT_INTERRUPTED
     return codes[0] if codes else EXIT_DONE
 

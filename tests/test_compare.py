@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from conftest import NAMES
 
-from bgm import cli
+from bgm import cli, runner
 from bgm.evaluation.comparison import compare_runs, find_runs
 from bgm.evaluation.pictures import make_gallery
 from bgm.evaluation.plots import pareto_front
@@ -193,3 +193,17 @@ def test_a_damaged_record_of_a_job_is_said_in_words(matte, tmp_path):
     assert outcome.code == 1
     assert "the jobs cannot be compared" in outcome.err
     assert "1 of 2 jobs failed" in outcome.err
+
+
+def test_an_interrupted_sweep_compares_what_is_finished(matte, tmp_path, monkeypatch):
+    real, done = runner.execute, []
+
+    def interrupted_at_the_second(run, resolved):
+        summary = real(run, resolved)
+        done.append(summary)
+        return replace(summary, status="interrupted") if len(done) == 2 else summary
+
+    monkeypatch.setattr("bgm.runner.execute", interrupted_at_the_second)
+    outcome = matte("-m", "refine.sample_pixels=160,320,640", "outputs.types=[pha]")
+    assert outcome.code == 130
+    assert len(read(tmp_path / "out")["runs"]) == 2
