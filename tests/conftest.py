@@ -19,6 +19,18 @@ DEMO = Path(cli.__file__).parent / "assets" / "demo"
 NAMES = ["product/teapot", "tripod/lemur-brook", "tripod/lemur-mountain"]
 """The images of the small shoot."""
 
+SLOW_STORE = """
+import time, bgm.outputs.writer as writer
+store = writer.store
+def slow(data, path):
+    time.sleep({seconds})
+    store(data, path)
+writer.store = slow
+from bgm.cli import main
+main()
+"""
+"""A program that is bgm with files that take a while to store."""
+
 
 @dataclass
 class Outcome:

@@ -12,22 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import NAMES, records
+from conftest import NAMES, SLOW_STORE, records
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from bgm.checkpoints import SHIPPED
-
-SLOW_STORE = """
-import time, bgm.outputs.writer as writer
-store = writer.store
-def slow(data, path):
-    time.sleep({seconds})
-    store(data, path)
-writer.store = slow
-from bgm.cli import main
-main()
-"""
 
 
 @pytest.fixture
@@ -97,8 +86,9 @@ def test_a_signal_finishes_what_is_under_way(many, tmp_path, number):
 
 def test_a_second_ctrl_c_stops_at_once(many, tmp_path):
     process = start(tmp_path, *many, seconds=30)
-    wait_for(process, "")
-    time.sleep(4)
+    while not (tmp_path / "out/images.jsonl").exists():
+        time.sleep(0.1)
+    time.sleep(1)
     process.send_signal(signal.SIGINT)
     wait_for(process, "stopping")
     process.send_signal(signal.SIGINT)

@@ -12,7 +12,7 @@ import time
 import psutil
 import pytest
 import torch
-from conftest import NAMES, records
+from conftest import NAMES, SLOW_STORE, records
 from PIL import Image
 
 from bgm.data import ZipDataset
@@ -220,16 +220,7 @@ def test_memory_does_not_grow(tmp_path, shoot, seconds):
         data = (folder / "0.jpg").read_bytes()
         for number in range(1, count):
             (folder / f"{number}.jpg").write_bytes(data)
-    code = f"""
-import time, bgm.outputs.writer as writer
-store = writer.store
-def slow(data, path):
-    time.sleep({seconds})
-    store(data, path)
-writer.store = slow
-from bgm.cli import main
-main()
-"""
+    code = SLOW_STORE.format(seconds=seconds)
     arguments = ["data=folders", "data.src=src", "data.bgr=bgr", "output_dir=out"]
     process = psutil.Popen(
         [sys.executable, "-c", code, *arguments, "tracking=files"],
