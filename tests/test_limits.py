@@ -15,10 +15,10 @@ import torch
 from conftest import NAMES, SLOW_STORE, records
 from PIL import Image
 
-from bgm.data import ZipDataset
+from bgm.data.datasets import ZipDataset
 from bgm.errors import DiskFullError
-from bgm.fallback import ON_CPU
-from bgm.predictor import Predictor
+from bgm.inference.fallback import ON_CPU
+from bgm.inference.predictor import Predictor
 from bgm.tracking import FilesTracker
 from bgm.tracking.console import ConsoleTracker
 
@@ -87,7 +87,7 @@ def test_records_that_cannot_be_written_end_the_run_in_words(matte, tmp_path, mo
 
 def test_little_space_is_warned_of_before_the_start(matte, monkeypatch):
     usage = type("Usage", (), {"free": 1000})()
-    monkeypatch.setattr("bgm.preflight.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("bgm.runs.preflight.shutil.disk_usage", lambda path: usage)
     outcome = matte()
     assert outcome.code == 0
     assert "the outputs may need 0.0 GB, of which 0.0 GB are free" in outcome.out

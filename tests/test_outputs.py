@@ -12,7 +12,7 @@ from conftest import files, records
 from PIL import Image
 
 from bgm.errors import WriteError
-from bgm.matte import Matte
+from bgm.inference.matte import Matte
 from bgm.outputs import LayerBuilder, LayerSpec, encode
 from bgm.outputs.encode import store
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bgm.data import prefetch
-from bgm.timing import Timer
+from bgm.records.timing import Timer
 
 
 class Counting:

@@ -2,7 +2,7 @@
 
 from bgm.outputs.encode import EXTENSIONS, PARTIAL_SUFFIX, encode
 from bgm.outputs.layers import LayerBuilder, LayerSpec, to_image, to_rgba8
-from bgm.outputs.preview import checkerboard, strip
+from bgm.outputs.previews import checkerboard, strip
 from bgm.outputs.writer import Writer, output_path
 
 __all__ = [

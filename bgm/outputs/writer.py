@@ -12,8 +12,8 @@ from types import TracebackType
 from bgm.errors import BgmError, DiskFullError
 from bgm.outputs.encode import EXTENSIONS, encode, store
 from bgm.outputs.layers import LayerSpec, Pixels
-from bgm.records import ImageRecord
-from bgm.timing import Timer
+from bgm.records.record import ImageRecord
+from bgm.records.timing import Timer
 
 log = logging.getLogger(__name__)
 

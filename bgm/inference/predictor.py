@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bgm.errors import ConfigError, DataError, PredictionError
-from bgm.fast_path import FastPath
-from bgm.matte import Matte
+from bgm.inference.fast_path import FastPath
+from bgm.inference.fuse import can_pack, channels_last
+from bgm.inference.matte import Matte
+from bgm.inference.runtimes import choose_runtime, create_runtime
 from bgm.networks import CoarseNetwork, MattingRefine
-from bgm.networks.fuse import can_pack, channels_last
-from bgm.runtimes import choose_runtime, create_runtime
 
 MIN_SIDE = 16
 """Shortest side of an image that is matted, in pixels."""

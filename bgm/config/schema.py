@@ -20,7 +20,7 @@ from bgm.errors import ConfigError
 
 def demo_path(part: str) -> str:
     """Path of a part of the shipped demo set, such as `src`; `${bgm.demo:src}` in YAML."""
-    return str(Path(__file__).parent / "assets" / "demo" / part)
+    return str(Path(__file__).parent.parent / "assets" / "demo" / part)
 
 
 OmegaConf.register_new_resolver("bgm.demo", demo_path, replace=True)

@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from bgm.evaluation.comparison import Comparison, FinishedRun, Metric
+from bgm.comparison.compare import Comparison, FinishedRun, Metric
 
 _WIDEST = 40
 _PADDING = 3

@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bgm.colours import parse_colour
-from bgm.config import (
+from bgm.config.schema import (
     BenchmarkConfig,
     CompareConfig,
     Config,
@@ -19,6 +18,7 @@ from bgm.config import (
     TrackingConfig,
     require,
 )
+from bgm.data.named_colours import parse_colour
 from bgm.errors import BgmError, ConfigError
 
 Schema = TypeVar("Schema", Config, EvaluateConfig, CompareConfig, BenchmarkConfig)

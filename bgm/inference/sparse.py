@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bgm.networks.fuse import PackedConvolution, channels_last, fold
+from bgm.inference.fuse import PackedConvolution, channels_last, fold
 from bgm.networks.refiner import BLOCK, Refiner
 
 _NEAR = 2  # blocks this near to the border see the padding

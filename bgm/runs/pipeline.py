@@ -12,17 +12,18 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from bgm.data import Pair, Sample
+from bgm.data import Pair
+from bgm.data.datasets import Sample
 from bgm.errors import BgmError
 from bgm.evaluation import Scorer
-from bgm.fallback import Fallback
-from bgm.fingerprints import InputFile, fingerprint
-from bgm.interruption import StopRequest
-from bgm.matte import Matte
+from bgm.inference.fallback import Fallback
+from bgm.inference.matte import Matte
+from bgm.inference.predictor import Predictor, Staged, check_pair
 from bgm.outputs import LayerBuilder, Writer, strip, to_rgba8
-from bgm.predictor import Predictor, Staged, check_pair
-from bgm.records import ImageRecord
-from bgm.timing import Timer
+from bgm.records.fingerprints import InputFile, fingerprint
+from bgm.records.record import ImageRecord
+from bgm.records.timing import Timer
+from bgm.runs.interruption import StopRequest
 from bgm.tracking import Preview
 
 log = logging.getLogger(__name__)

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bgm.comparison.compare import FinishedRun
 from bgm.data import read_alpha, read_image, to_uint8
 from bgm.errors import BgmError
-from bgm.evaluation.comparison import FinishedRun
-from bgm.machine import usable_cpus
-from bgm.records import ImageRecord
+from bgm.inference.device import usable_cpus
+from bgm.records.record import ImageRecord
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bgm.data import to_unit_float
-from bgm.matte import Matte
+from bgm.data.datasets import to_unit_float
+from bgm.inference.matte import Matte
 from bgm.outputs.layers import to_host
 
 _CELL = 16

@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bgm.errors import CheckpointError
-from bgm.fingerprints import fingerprint
+from bgm.records.fingerprints import fingerprint
 
 log = logging.getLogger(__name__)
 
-SHIPPED = Path(__file__).parent / "assets" / "checkpoints"
+SHIPPED = Path(__file__).parent.parent / "assets" / "checkpoints"
 """Directory of the checkpoints that come with the package."""
 
 _WRAPPERS = ("state_dict", "model")

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from bgm import __version__
-from bgm.checkpoints import CheckpointInfo
-from bgm.machine import usable_cpus
+from bgm.inference.device import usable_cpus
+from bgm.networks.checkpoints import CheckpointInfo
 
 _LIBRARIES = (
     *("hydra-core", "isal", "numpy", "omegaconf", "onnxruntime", "opencv-python", "openvino"),
@@ -70,7 +70,7 @@ def _device_name(device: torch.device) -> str | None:
 
 def _git_revision() -> str | None:
     """The revision of the checkout that this code runs from, with a + if it was changed."""
-    checkout = Path(__file__).parent.parent
+    checkout = Path(__file__).parent.parent.parent
     if not (checkout / ".git").exists():
         return None
     try:

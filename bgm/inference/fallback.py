@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from bgm.errors import PredictionError
-from bgm.matte import Matte
+from bgm.inference.matte import Matte
+from bgm.inference.predictor import Predictor, Staged
 from bgm.networks import CoarseNetwork
-from bgm.predictor import Predictor, Staged
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from bgm.errors import ConfigError
+from bgm.inference.fuse import can_pack, fuse
 from bgm.networks import CoarseNetwork, CoarseOutput, Runtime, run_coarse
-from bgm.networks.fuse import can_pack, fuse
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bgm.errors import DataError
-from bgm.records import SHOWN, ImageRecord, Summary
+from bgm.records.record import SHOWN, ImageRecord, Summary
 from bgm.tracking.files import RUN_FILE, STATUS_FILE, flatten, read_records
 
 _NOT_COMPARED = ("output_dir", "tracking", "on_existing", "repeat")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bgm.fingerprints import InputFile
+from bgm.records.fingerprints import InputFile
 
 
 class Shown(NamedTuple):

@@ -9,11 +9,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from bgm.checkpoints import CheckpointInfo
 from bgm.data import Pair
 from bgm.errors import ConfigError
+from bgm.networks.checkpoints import CheckpointInfo
 from bgm.outputs import LayerSpec, output_path
-from bgm.records import ImageRecord
+from bgm.records.record import ImageRecord
 from bgm.tracking.files import RUN_FILE, flatten, read_records
 
 # Settings that change nothing in the files, or only how they are made.

@@ -10,14 +10,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from bgm.checkpoints import CheckpointInfo
-from bgm.config import Config
+from bgm.config.schema import Config
+from bgm.config.validation import PATHS, parse_config
 from bgm.data import describe
 from bgm.errors import ConfigError, DataError
-from bgm.fingerprints import fingerprint
-from bgm.provenance import describe_versions
+from bgm.networks.checkpoints import CheckpointInfo
+from bgm.records.fingerprints import fingerprint
+from bgm.runs.provenance import describe_versions
 from bgm.tracking.files import RUN_FILE
-from bgm.validation import PATHS, parse_config
 
 log = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ import rich
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bgm import __version__
+from bgm.comparison.compare import Comparison
+from bgm.comparison.gallery import GalleryImage, make_gallery
+from bgm.comparison.plots import plot_scores
+from bgm.comparison.tables import cells, headings, to_csv, to_json, to_markdown, to_terminal
 from bgm.data import leave_limit_to_settings
-from bgm.evaluation.comparison import Comparison
-from bgm.evaluation.pictures import GalleryImage, make_gallery
-from bgm.evaluation.plots import plot_scores
-from bgm.evaluation.tables import cells, headings, to_csv, to_json, to_markdown, to_terminal
 
 PAGE = "comparison.html"
 

@@ -1,4 +1,4 @@
-"""The commands. With `hydra_app`, the only code that knows Hydra."""
+"""The commands. With `application`, the only code that knows Hydra."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import NoReturn
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from bgm.config import BenchmarkConfig, CompareConfig, Config, EvaluateConfig, to_plain
-from bgm.errors import BgmError, write_error
-from bgm.hydra_app import (
+from bgm.cli.application import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
     EXIT_SOME_FAILED,
@@ -19,7 +17,9 @@ from bgm.hydra_app import (
     is_job_of_sweep,
     run_application,
 )
-from bgm.validation import parse_config, parse_tracking
+from bgm.config.schema import BenchmarkConfig, CompareConfig, Config, EvaluateConfig, to_plain
+from bgm.config.validation import parse_config, parse_tracking
+from bgm.errors import BgmError, write_error
 
 
 def main() -> NoReturn:
@@ -57,7 +57,7 @@ def matte(raw: DictConfig) -> int:
     output_dir = _output_dir()
     try:
         config = _settings_of_run(raw, output_dir)
-        from bgm import runner  # torch and the networks: not needed to say a setting is wrong
+        from bgm.runs import runner  # torch and the networks: not needed to say a setting is wrong
 
         run = runner.prepare(config, output_dir)
     except BgmError as error:
@@ -107,8 +107,8 @@ def compare(raw: DictConfig) -> int:
     Raises:
         BgmError: There is no run to compare.
     """
-    from bgm.evaluation.comparison import compare_runs, find_runs
-    from bgm.evaluation.report import write_comparison
+    from bgm.comparison.compare import compare_runs, find_runs
+    from bgm.comparison.page import write_comparison
 
     config = parse_config(raw, CompareConfig)
     comparison = compare_runs(find_runs(config.runs))
@@ -118,8 +118,8 @@ def compare(raw: DictConfig) -> int:
 
 def compare_sweep(folder: Path) -> None:
     """Set the jobs of a sweep side by side, in the sweep's own directory."""
-    from bgm.evaluation.comparison import compare_runs, find_runs
-    from bgm.evaluation.report import write_comparison
+    from bgm.comparison.compare import compare_runs, find_runs
+    from bgm.comparison.page import write_comparison
 
     write_comparison(compare_runs(find_runs([str(folder)])), folder, CompareConfig.page_mb)
 
@@ -162,7 +162,7 @@ def _settings_of_run(raw: DictConfig, output_dir: Path) -> Config:
         config.tracking.group = config.tracking.group or output_dir.parent.name
         config.tracking.tags += overrides
     if config.repeat is not None:
-        from bgm.repeat import load_settings
+        from bgm.runs.repeat import load_settings
 
         config = load_settings(config, [o.partition("=")[0].lstrip("+~") for o in overrides])
     return config
@@ -170,7 +170,7 @@ def _settings_of_run(raw: DictConfig, output_dir: Path) -> Config:
 
 def _record_refusal(raw: DictConfig, output_dir: Path, error: BgmError) -> None:
     """Leave a record of a job that could not start, so that its sweep shows it as failed."""
-    from bgm.runner import record_refusal
+    from bgm.runs.runner import record_refusal
 
     record_refusal(parse_tracking(raw), output_dir, to_plain(raw), error)
 

@@ -13,31 +13,32 @@ from typing import Any
 import cv2
 import torch
 
-from bgm.builders import (
+from bgm.config.schema import Config, OnExisting, OnOutOfMemory, TrackingConfig, Unmatched, to_plain
+from bgm.data import Pair, find_pairs, leave_limit_to_settings, prefetch
+from bgm.data import describe as describe_problems
+from bgm.data.datasets import Sample, ZipDataset
+from bgm.errors import BgmError, DataError, WriteError
+from bgm.evaluation import Scorer
+from bgm.inference.device import default_threads, helper_threads, keep_freed_memory, set_threads
+from bgm.inference.fallback import Fallback
+from bgm.inference.matting import Matting
+from bgm.inference.memory import MemoryMeter
+from bgm.outputs import PARTIAL_SUFFIX, LayerBuilder, LayerSpec, Writer, output_path
+from bgm.records.lock import DirectoryLock
+from bgm.records.record import ImageRecord, Summary, summarize
+from bgm.runs.build import (
     create_scorer,
     create_trackers,
     layer_specs,
     load_network,
     samples_wanted,
 )
-from bgm.config import Config, OnExisting, OnOutOfMemory, TrackingConfig, Unmatched, to_plain
-from bgm.data import Pair, Sample, ZipDataset, find_pairs, leave_limit_to_settings, prefetch
-from bgm.data import describe as describe_problems
-from bgm.errors import BgmError, DataError, WriteError
-from bgm.evaluation import Scorer
-from bgm.fallback import Fallback
-from bgm.interruption import StopRequest
-from bgm.locking import DirectoryLock
-from bgm.machine import default_threads, helper_threads, keep_freed_memory, set_threads
-from bgm.matting import Matting
-from bgm.memory import MemoryMeter
-from bgm.outputs import PARTIAL_SUFFIX, LayerBuilder, LayerSpec, Writer, output_path
-from bgm.pipeline import Pipeline, explain
-from bgm.preflight import check_paths, create_output_dir, split_existing, warn_of_little_space
-from bgm.provenance import describe
-from bgm.records import ImageRecord, Summary, summarize
-from bgm.repeat import check_same
-from bgm.resume import check_same_settings, remove_partial_files, split_done
+from bgm.runs.interruption import StopRequest
+from bgm.runs.pipeline import Pipeline, explain
+from bgm.runs.preflight import check_paths, create_output_dir, split_existing, warn_of_little_space
+from bgm.runs.provenance import describe
+from bgm.runs.repeat import check_same
+from bgm.runs.resume import check_same_settings, remove_partial_files, split_done
 from bgm.tracking import Preview, RunInfo, Tracker
 from bgm.tracking.files import RUN_FILE, read_records
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from bgm.checkpoints import CheckpointInfo, find_checkpoint, load_checkpoint
 from bgm.errors import DataError
-from bgm.matte import Matte
+from bgm.inference.matte import Matte
+from bgm.inference.predictor import Predictor, select_device
 from bgm.networks import CoarseNetwork, MattingBase, MattingRefine
-from bgm.predictor import Predictor, select_device
+from bgm.networks.checkpoints import CheckpointInfo, find_checkpoint, load_checkpoint
 
 ImageLike = Image.Image | NDArray[Any] | Tensor
 

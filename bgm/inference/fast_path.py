@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bgm.inference.sparse import SparseRefiner
 from bgm.networks import MattingRefine
-from bgm.networks.sparse import SparseRefiner
 
 _COLOUR_FIRST = [33, 34, 35, 32]  # residual and alpha in what the coarse pass knows
 

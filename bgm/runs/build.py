@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bgm.config import (
+from bgm.config.schema import (
     Config,
     LayerType,
     ModelConfig,
@@ -19,7 +19,7 @@ from bgm.config import (
 from bgm.data import Pair, find_truths
 from bgm.errors import ConfigError
 from bgm.evaluation import Scorer, unknown_only
-from bgm.matting import Matting, load_matting
+from bgm.inference.matting import Matting, load_matting
 from bgm.outputs import LayerSpec
 from bgm.tracking import (
     TRACKERS,

@@ -21,9 +21,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from bgm.config.validation import refuse_unknown
 from bgm.errors import BgmError
 from bgm.tracking.files import STATUS_FILE
-from bgm.validation import refuse_unknown
 
 _CLOCK_SLACK_S = 2.0  # file systems keep time less finely than clocks
 
@@ -134,7 +134,7 @@ def _is_sweep() -> bool:
 
 def config_directory() -> Path:
     """Where the YAML files are: inside an installed package, at the top of a checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parent.parent
     installed = package / "conf"
     return installed if installed.is_dir() else package.parent / "conf"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from bgm.colours import parse_colour
-from bgm.config import Config, OnExisting
+from bgm.config.schema import Config, OnExisting
 from bgm.data import Pair
+from bgm.data.named_colours import parse_colour
 from bgm.errors import ConfigError
 from bgm.outputs import LayerSpec, output_path
 from bgm.tracking.files import IMAGES_FILE, RUN_FILE
