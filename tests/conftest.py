@@ -22,11 +22,11 @@ NAMES = ["product/teapot", "tripod/lemur-brook", "tripod/lemur-mountain"]
 
 SLOW_STORE = """
 import time, bgm.outputs.writer as writer
-store = writer.store
-def slow(data, path):
+write = writer.write_atomically
+def slow(path, data):
     time.sleep({seconds})
-    store(data, path)
-writer.store = slow
+    write(path, data)
+writer.write_atomically = slow
 from bgm.cli.commands import main
 main()
 """

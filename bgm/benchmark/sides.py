@@ -15,12 +15,11 @@ from bgm.benchmark.reference import ReferenceNetwork, run_reference
 from bgm.config.schema import BenchmarkConfig, Config, DataConfig, TrackingConfig
 from bgm.data import find_pairs, read_image
 from bgm.errors import CheckpointError, PredictionError
-from bgm.inference.device import default_threads, keep_freed_memory, set_threads
+from bgm.inference.device import default_threads, keep_freed_memory, set_threads, synchronize
 from bgm.inference.matte import Matte
 from bgm.inference.matting import Matting, create_network, load_matting
 from bgm.inference.predictor import Predictor, Staged, select_device
 from bgm.networks._torchvision import to_tensor
-from bgm.records.timing import synchronize
 from bgm.runs.build import network_settings
 from bgm.tracking import FilesTracker
 

@@ -20,8 +20,8 @@ from PIL import Image
 
 from bgm.comparison.compare import FinishedRun
 from bgm.data import read_alpha, read_image, to_uint8
+from bgm.data.processors import usable_cpus
 from bgm.errors import BgmError
-from bgm.inference.device import usable_cpus
 from bgm.records.record import ImageRecord
 
 log = logging.getLogger(__name__)

@@ -15,9 +15,9 @@ from rich.text import Text
 
 from bgm.config.schema import EvaluateConfig, Unmatched
 from bgm.data import describe, find_truths, leave_limit_to_settings, list_images, read_alpha
+from bgm.data.processors import usable_cpus
 from bgm.errors import BgmError, ConfigError, DataError
 from bgm.evaluation.truth import Scorer, Scores, unknown_only
-from bgm.inference.device import usable_cpus
 from bgm.records.record import SHOWN, mean_scores
 from bgm.tracking.console import printable
 

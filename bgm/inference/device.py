@@ -9,15 +9,21 @@ import sys
 import cv2
 import torch
 
+from bgm.data.processors import usable_cpus
+
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's mallopt
 _MOST_HELPERS = 4
 
 
-def usable_cpus() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def synchronize(device: torch.device) -> None:
+    """Wait until the work queued on `device` is done; on the CPU nothing ever is.
+
+    On CUDA that is the current stream's; copies of the next images go on beside it.
+    """
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def helper_threads(threads: int) -> int:

@@ -16,6 +16,7 @@ from bgm.data import Pair
 from bgm.data.datasets import Sample
 from bgm.errors import BgmError
 from bgm.evaluation import Scorer
+from bgm.inference.device import synchronize
 from bgm.inference.fallback import Fallback
 from bgm.inference.matte import Matte
 from bgm.inference.predictor import Predictor, Staged, check_pair
@@ -162,7 +163,7 @@ class Pipeline:
         """Run the network on a batch and hand what comes out to the writer."""
         mattes: Sequence[tuple[Matte | Exception, str | None]]
         try:
-            with Timer(self._predictor.device) as forward:
+            with Timer(partial(synchronize, self._predictor.device)) as forward:
                 pairs = [(sample.src, sample.bgr) for sample in batch.samples]
                 mattes = self._fallback.run(batch.staged, pairs)
         except Exception as error:

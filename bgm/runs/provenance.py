@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from bgm import __version__
-from bgm.inference.device import usable_cpus
+from bgm.data.processors import usable_cpus
 from bgm.networks.checkpoints import CheckpointInfo
 
 _LIBRARIES = (

@@ -23,7 +23,8 @@ from bgm.inference.device import default_threads, helper_threads, keep_freed_mem
 from bgm.inference.fallback import Fallback
 from bgm.inference.matting import Matting
 from bgm.inference.memory import MemoryMeter
-from bgm.outputs import PARTIAL_SUFFIX, LayerBuilder, LayerSpec, Writer, output_path
+from bgm.outputs import LayerBuilder, LayerSpec, Writer, output_path
+from bgm.records.atomic import PARTIAL_SUFFIX
 from bgm.records.lock import DirectoryLock
 from bgm.records.record import ImageRecord, Summary, summarize
 from bgm.runs.build import (
