@@ -24,7 +24,6 @@ from bgm.outputs import LayerSpec
 from bgm.tracking import (
     TRACKERS,
     ConsoleTracker,
-    FilesTracker,
     Guarded,
     Tracker,
     TrackerSettings,
@@ -47,9 +46,7 @@ def create_trackers(
     Raises:
         ConfigError: There is no tracker of that name.
     """
-    trackers: list[Tracker] = [FilesTracker()]
-    if console:
-        trackers.append(Guarded(ConsoleTracker()))
+    trackers: list[Tracker] = [Guarded(ConsoleTracker())] if console else []
     if tracking.name == FILES_ALONE:
         return trackers
     if tracking.name not in TRACKERS:
@@ -64,7 +61,8 @@ def create_trackers(
         tags=tracking.tags,
         options=tracking.options,
     )
-    return [*trackers, Guarded(TRACKERS[tracking.name](settings))]
+    # Last started, the progress bar shows the work alone.
+    return [Guarded(TRACKERS[tracking.name](settings)), *trackers]
 
 
 def layer_specs(outputs: OutputsConfig) -> list[LayerSpec]:
