@@ -1,0 +1,80 @@
+"""The losses: those of the published training, and a Laplacian pyramid of alpha if wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_LEVELS = 4
+
+
+@dataclass
+class LossConfig:
+    """Weight of each loss."""
+
+    alpha: float = 1.0
+    edges: float = 1.0
+    laplacian: float = 0.0
+    foreground: float = 1.0
+    error: float = 1.0
+
+
+def matting_losses(
+    pha: Tensor, fgr: Tensor, err: Tensor | None, true_pha: Tensor, true_fgr: Tensor
+) -> dict[str, Tensor]:
+    """Compare a result with the truth.
+
+    Args:
+        pha: Alpha, (B, 1, H, W) in [0, 1], float32.
+        fgr: Foreground, (B, 3, H, W) in [0, 1], float32.
+        err: The error of alpha that the network expects, (B, 1, H, W); None if it says nothing.
+        true_pha: True alpha.
+        true_fgr: True foreground, straight colour; looked at only where true alpha is above 0.
+
+    Returns:
+        `alpha`: mean absolute difference; `edges`: that of the Sobel magnitudes; `laplacian`: that
+        of Laplacian pyramids, coarse levels counting more; `foreground`: mean absolute difference
+        of colours where there is foreground; `error`: mean squared difference of the expected
+        error and the true one.
+    """
+    visible = (true_pha > 0).to(fgr.dtype)
+    found = {
+        "alpha": F.l1_loss(pha, true_pha),
+        "edges": F.l1_loss(sobel(pha), sobel(true_pha)),
+        "laplacian": _laplacian_loss(pha, true_pha),
+        "foreground": F.l1_loss(fgr * visible, true_fgr * visible),
+    }
+    if err is not None:
+        found["error"] = F.mse_loss(err, (pha.detach() - true_pha).abs())
+    return found
+
+
+def weigh(losses: dict[str, Tensor], weights: LossConfig) -> Tensor:
+    """The sum of the losses, each with its weight."""
+    return torch.stack([getattr(weights, name) * loss for name, loss in losses.items()]).sum()
+
+
+def sobel(x: Tensor) -> Tensor:
+    """Magnitude of the gradient, (B, 1, H, W), by Sobel's filter; 1 for a slope of 1 a pixel."""
+    smooth = x.new_tensor([1.0, 2.0, 1.0]) / 4
+    slope = x.new_tensor([-1.0, 0.0, 1.0]) / 2
+    kernels = torch.stack([torch.outer(smooth, slope), torch.outer(slope, smooth)])[:, None]
+    padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    across, down = F.conv2d(padded, kernels).split(1, dim=1)
+    return (across.square() + down.square() + 1e-6).sqrt()
+
+
+def _laplacian_loss(pha: Tensor, true: Tensor) -> Tensor:
+    """Difference of Laplacian pyramids: as the pyramid is linear, the pyramid of the difference."""
+    rest, loss = pha - true, pha.new_zeros(())
+    for level in range(_LEVELS):
+        if min(rest.shape[2:]) < 8:
+            break
+        smaller = F.avg_pool2d(rest, 2, ceil_mode=True, count_include_pad=False)
+        back = F.interpolate(smaller, rest.shape[2:], mode="bilinear", align_corners=False)
+        loss = loss + 2**level * (rest - back).abs().mean()
+        rest = smaller
+    return loss / _LEVELS
