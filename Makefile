@@ -12,6 +12,7 @@ test: install browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -m "not slow"
 
 # Thousands of images: that memory does not grow. Takes several minutes.

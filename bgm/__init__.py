@@ -10,12 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bgm.data import ImagesDataset as ImagesDataset
-    from bgm.data import ZipDataset as ZipDataset
     from bgm.data import find_pairs as find_pairs
+    from bgm.data.datasets import ImagesDataset as ImagesDataset
+    from bgm.data.datasets import ZipDataset as ZipDataset
     from bgm.errors import BgmError as BgmError
-    from bgm.matte import Matte as Matte
-    from bgm.matting import load_matting as load_matting
+    from bgm.inference.matte import Matte as Matte
+    from bgm.inference.matting import load_matting as load_matting
     from bgm.networks import MattingBase as MattingBase
     from bgm.networks import MattingRefine as MattingRefine
     from bgm.outputs import to_image as to_image
@@ -24,13 +24,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BgmError": "bgm.errors",
-    "ImagesDataset": "bgm.data",
-    "Matte": "bgm.matte",
+    "ImagesDataset": "bgm.data.datasets",
+    "Matte": "bgm.inference.matte",
     "MattingBase": "bgm.networks",
     "MattingRefine": "bgm.networks",
-    "ZipDataset": "bgm.data",
+    "ZipDataset": "bgm.data.datasets",
     "find_pairs": "bgm.data",
-    "load_matting": "bgm.matting",
+    "load_matting": "bgm.inference.matting",
     "to_image": "bgm.outputs",
 }
 

@@ -1,5 +1,5 @@
 """`python -m bgm` is the command `bgm`."""
 
-from bgm.cli import main
+from bgm.cli.commands import main
 
 main()

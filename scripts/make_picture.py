@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from bgm.config import demo_path
+from bgm.config.schema import demo_path
 
 HEIGHT = 300
 GAP = 8

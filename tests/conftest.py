@@ -12,21 +12,22 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
-from bgm import cli
+import bgm
+from bgm.cli import commands as cli
 
-DEMO = Path(cli.__file__).parent / "assets" / "demo"
+DEMO = Path(bgm.__file__).parent / "assets" / "demo"
 
 NAMES = ["product/teapot", "tripod/lemur-brook", "tripod/lemur-mountain"]
 """The images of the small shoot."""
 
 SLOW_STORE = """
 import time, bgm.outputs.writer as writer
-store = writer.store
-def slow(data, path):
+write = writer.write_atomically
+def slow(path, data):
     time.sleep({seconds})
-    store(data, path)
-writer.store = slow
-from bgm.cli import main
+    write(path, data)
+writer.write_atomically = slow
+from bgm.cli.commands import main
 main()
 """
 """A program that is bgm with files that take a while to store."""

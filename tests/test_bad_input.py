@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from bgm.checkpoints import SHIPPED
 from bgm.data import find_pairs, read_image
 from bgm.data.decode import decode
 from bgm.errors import DataError
+from bgm.networks.checkpoints import SHIPPED
 
 TEAPOT = "product/teapot"
 
@@ -179,7 +179,7 @@ def test_a_file_that_vanishes_between_listing_and_decoding(matte, shoot, tmp_pat
         (shoot.src / f"{TEAPOT}.jpg").unlink()
         return pairing
 
-    monkeypatch.setattr("bgm.runner.find_pairs", find_and_remove)
+    monkeypatch.setattr("bgm.runs.runner.find_pairs", find_and_remove)
     assert matte().code == 1
     assert "does not exist (any more)" in records(tmp_path / "out")[TEAPOT]["error"]
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from bgm import cli
+from bgm.cli import commands as cli
 
 QUICK = ["width=320", "height=180", "images=2", "rounds=1"]
 

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bgm import BgmError, MattingBase, MattingRefine
-from bgm.checkpoints import SHIPPED, find_checkpoint, load_checkpoint, read_state_dict
 from bgm.errors import CheckpointError
+from bgm.networks.checkpoints import SHIPPED, find_checkpoint, load_checkpoint, read_state_dict
 
 SHA256 = "9b55542004449ef726b2b47d3dd852598e8c1a36c43b818c014ae43ab99203ed"
 

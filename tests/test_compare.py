@@ -12,10 +12,11 @@ from dataclasses import replace
 import pytest
 from conftest import NAMES
 
-from bgm import cli, runner
-from bgm.evaluation.comparison import compare_runs, find_runs
-from bgm.evaluation.pictures import make_gallery
-from bgm.evaluation.plots import pareto_front
+from bgm.cli import commands as cli
+from bgm.comparison.compare import compare_runs, find_runs
+from bgm.comparison.gallery import make_gallery
+from bgm.comparison.plots import pareto_front
+from bgm.runs import runner
 
 SWEEP = ["-m", "refine.sample_pixels=160,1600", "outputs.types=[pha,com]"]
 
@@ -203,7 +204,7 @@ def test_an_interrupted_sweep_compares_what_is_finished(matte, tmp_path, monkeyp
         done.append(summary)
         return replace(summary, status="interrupted") if len(done) == 2 else summary
 
-    monkeypatch.setattr("bgm.runner.execute", interrupted_at_the_second)
+    monkeypatch.setattr("bgm.runs.runner.execute", interrupted_at_the_second)
     outcome = matte("-m", "refine.sample_pixels=160,320,640", "outputs.types=[pha]")
     assert outcome.code == 130
     assert len(read(tmp_path / "out")["runs"]) == 2

@@ -10,9 +10,9 @@ from conftest import files
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from bgm.config import Config
-from bgm.hydra_app import config_directory
-from bgm.validation import parse_config
+from bgm.cli.application import config_directory
+from bgm.config.schema import Config
+from bgm.config.validation import parse_config
 
 CONF = config_directory()
 GROUPS = sorted(

@@ -10,7 +10,7 @@ import pytest
 from conftest import records
 from PIL import Image
 
-from bgm import cli
+from bgm.cli import commands as cli
 from bgm.evaluation import alpha_errors
 
 NAMES = ["product/teapot", "tripod/lemur-brook", "tripod/lemur-mountain"]

@@ -12,11 +12,11 @@ from torch import nn
 from bgm import load_matting
 from bgm.data import read_image
 from bgm.errors import ConfigError, PredictionError
-from bgm.matting import create_network
-from bgm.networks.fuse import can_pack, fuse
-from bgm.networks.sparse import SparseRefiner
-from bgm.predictor import Predictor
-from bgm.runtimes import CoarsePass, choose_runtime, create_runtime
+from bgm.inference.fuse import can_pack, fuse
+from bgm.inference.matting import create_network
+from bgm.inference.predictor import Predictor
+from bgm.inference.runtimes import CoarsePass, choose_runtime, create_runtime
+from bgm.inference.sparse import SparseRefiner
 
 CPU = torch.device("cpu")
 NAMES = sorted(path.relative_to(DEMO / "src").as_posix() for path in DEMO.glob("src/*/*"))
@@ -175,7 +175,7 @@ def test_what_auto_means_and_what_is_missing(monkeypatch):
     assert choose_runtime("auto", CPU, torch.float32) == "eager"
     assert choose_runtime("auto", CPU, torch.bfloat16) == "openvino"
     assert choose_runtime("auto", torch.device("cuda"), torch.float16) == "eager"
-    monkeypatch.setattr("bgm.runtimes.find_spec", lambda name: None)
+    monkeypatch.setattr("bgm.inference.runtimes.find_spec", lambda name: None)
     assert choose_runtime("auto", CPU, torch.bfloat16) == "eager"
     with pytest.raises(ConfigError, match=r"openvino needs .* pip install openvino"):
         choose_runtime("openvino", CPU, torch.float32)

@@ -16,7 +16,7 @@ from conftest import NAMES, SLOW_STORE, records
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from bgm.checkpoints import SHIPPED
+from bgm.networks.checkpoints import SHIPPED
 
 
 @pytest.fixture

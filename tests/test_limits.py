@@ -15,10 +15,11 @@ import torch
 from conftest import NAMES, SLOW_STORE, records
 from PIL import Image
 
-from bgm.data import ZipDataset
+from bgm.data.datasets import ZipDataset
 from bgm.errors import DiskFullError
-from bgm.fallback import ON_CPU
-from bgm.predictor import Predictor
+from bgm.inference.fallback import ON_CPU
+from bgm.inference.predictor import Predictor
+from bgm.records.atomic import write_atomically
 from bgm.tracking import FilesTracker
 from bgm.tracking.console import ConsoleTracker
 
@@ -87,7 +88,7 @@ def test_records_that_cannot_be_written_end_the_run_in_words(matte, tmp_path, mo
 
 def test_little_space_is_warned_of_before_the_start(matte, monkeypatch):
     usage = type("Usage", (), {"free": 1000})()
-    monkeypatch.setattr("bgm.preflight.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("bgm.runs.preflight.shutil.disk_usage", lambda path: usage)
     outcome = matte()
     assert outcome.code == 0
     assert "the outputs may need 0.0 GB, of which 0.0 GB are free" in outcome.out
@@ -167,18 +168,18 @@ def test_a_decoder_that_dies_costs_its_image_only(matte, tmp_path, monkeypatch):
 def test_a_decoder_and_a_writer_that_hang_are_reported(matte, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["bgm.data.prefetch"], "PATIENCE_S", 0.2)
     monkeypatch.setattr("bgm.outputs.writer.PATIENCE_S", 0.2)
-    load, store = ZipDataset.__getitem__, sys.modules["bgm.outputs.encode"].store
+    load, store = ZipDataset.__getitem__, write_atomically
 
     def slow_load(dataset, index):
         time.sleep(0.7 if index == 0 else 0)
         return load(dataset, index)
 
-    def slow_store(data, path):
+    def slow_store(path, data):
         time.sleep(0.7)
-        store(data, path)
+        store(path, data)
 
     monkeypatch.setattr(ZipDataset, "__getitem__", slow_load)
-    monkeypatch.setattr("bgm.outputs.writer.store", slow_store)
+    monkeypatch.setattr("bgm.outputs.writer.write_atomically", slow_store)
     outcome = matte()
     assert outcome.code == 0
     assert "still reading after 0.2 s: product/teapot" in outcome.out

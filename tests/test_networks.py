@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from bgm.inference.predictor import MIN_SIDE, Predictor
 from bgm.networks import MattingBase, MattingRefine
-from bgm.predictor import MIN_SIDE, Predictor
 
 GOLDEN = Path(__file__).parent / "golden" / "model"
 CASES = json.loads((GOLDEN / "cases.json").read_text())

@@ -12,9 +12,9 @@ from conftest import files, records
 from PIL import Image
 
 from bgm.errors import WriteError
-from bgm.matte import Matte
+from bgm.inference.matte import Matte
 from bgm.outputs import LayerBuilder, LayerSpec, encode
-from bgm.outputs.encode import store
+from bgm.records.atomic import write_atomically
 
 NAMES = ["product/teapot", "tripod/lemur-brook", "tripod/lemur-mountain"]
 
@@ -157,10 +157,10 @@ def test_a_composite_may_be_jpeg(matte, tmp_path):
 def test_a_failed_write_leaves_nothing_behind(tmp_path):
     (tmp_path / "pha").touch()
     with pytest.raises(WriteError, match="cannot be written"):
-        store(b"x", tmp_path / "pha" / "1.jpg")
+        write_atomically(tmp_path / "pha" / "1.jpg", b"x")
     (tmp_path / "there.jpg").mkdir()
     with pytest.raises(WriteError):
-        store(b"x", tmp_path / "there.jpg")
+        write_atomically(tmp_path / "there.jpg", b"x")
     assert files(tmp_path) == ["pha"]
 
 

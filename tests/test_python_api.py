@@ -13,8 +13,8 @@ from PIL import Image
 
 import bgm
 from bgm.errors import ConfigError, DataError
+from bgm.inference.predictor import Predictor, select_device
 from bgm.networks import MattingRefine
-from bgm.predictor import Predictor, select_device
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from bgm.checkpoints import SHIPPED
+from bgm.networks.checkpoints import SHIPPED
 
 SETTINGS = ["refine.sample_pixels=1600", "outputs=lossless", "data.align=true"]
 

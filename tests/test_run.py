@@ -17,7 +17,7 @@ from PIL import Image
 
 from bgm import load_matting, to_image
 from bgm.outputs import LayerSpec, Writer
-from bgm.records import ImageRecord
+from bgm.records.record import ImageRecord
 
 
 def test_records_of_every_image(matte, shoot, tmp_path):
@@ -237,7 +237,7 @@ def test_a_run_that_breaks_says_so_in_its_summary(matte, tmp_path, monkeypatch):
     def broken(*arguments):
         raise RuntimeError("nobody foresaw this")
 
-    monkeypatch.setattr("bgm.runner._samples", broken)
+    monkeypatch.setattr("bgm.runs.runner._samples", broken)
     with pytest.raises(RuntimeError, match="nobody foresaw this"):
         matte()
     summary = json.loads((tmp_path / "out/run.json").read_text())["summary"]

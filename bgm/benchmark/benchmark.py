@@ -20,13 +20,13 @@ from rich.table import Table
 
 from bgm.benchmark.codecs import CodecFigures, measure_codecs
 from bgm.benchmark.contender import BGM, REFERENCE, Contender, Shots
-from bgm.builders import create_trackers
-from bgm.config import BenchmarkConfig, BenchmarkPart, demo_path
+from bgm.config.schema import BenchmarkConfig, BenchmarkPart, demo_path
 from bgm.data import find_pairs, read_alpha, read_image
-from bgm.machine import default_threads
-from bgm.predictor import select_device
-from bgm.provenance import describe_machine, describe_versions
-from bgm.records import Summary
+from bgm.inference.device import default_threads
+from bgm.inference.predictor import select_device
+from bgm.records.record import Summary
+from bgm.runs.build import create_trackers
+from bgm.runs.provenance import describe_machine, describe_versions
 from bgm.tracking import RunInfo
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from bgm.config import BenchmarkConfig
+from bgm.config.schema import BenchmarkConfig
 from bgm.errors import BgmError
 
 BGM, REFERENCE = "bgm", "reference"
@@ -108,7 +108,7 @@ def _serve(
     side: str, config: BenchmarkConfig, shots: Shots, scratch: Path, pipe: Connection
 ) -> None:
     from bgm.benchmark.sides import create_side
-    from bgm.memory import MemoryMeter, resident_mib
+    from bgm.inference.memory import MemoryMeter, resident_mib
 
     measured: Any = None
     while True:

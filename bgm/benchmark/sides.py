@@ -12,16 +12,15 @@ from torch import Tensor
 
 from bgm.benchmark.contender import REFERENCE, Shots
 from bgm.benchmark.reference import ReferenceNetwork, run_reference
-from bgm.builders import network_settings
-from bgm.config import BenchmarkConfig, Config, DataConfig, TrackingConfig
+from bgm.config.schema import BenchmarkConfig, Config, DataConfig, TrackingConfig
 from bgm.data import find_pairs, read_image
 from bgm.errors import CheckpointError, PredictionError
-from bgm.machine import default_threads, keep_freed_memory, set_threads
-from bgm.matte import Matte
-from bgm.matting import Matting, create_network, load_matting
+from bgm.inference.device import default_threads, keep_freed_memory, set_threads, synchronize
+from bgm.inference.matte import Matte
+from bgm.inference.matting import Matting, create_network, load_matting
+from bgm.inference.predictor import Predictor, Staged, select_device
 from bgm.networks._torchvision import to_tensor
-from bgm.predictor import Predictor, Staged, select_device
-from bgm.timing import synchronize
+from bgm.runs.build import network_settings
 from bgm.tracking import FilesTracker
 
 
@@ -144,7 +143,7 @@ class Bgm:
 
     def run_pipeline(self, output_dir: Path, *, free: bool) -> float:
         """Matte all shots."""
-        from bgm import runner
+        from bgm.runs import runner
 
         matting = self._free if free else self._matting
         run = runner.prepare(self._config, output_dir, matting)

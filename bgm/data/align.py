@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgm.data.decode import Pixels, to_uint8
-from bgm.records import ALREADY_ALIGNED, Alignment
+from bgm.records.record import ALREADY_ALIGNED, Alignment
 
 _FEATURES = 5000
 _MAX_SIDE = 2000  # features are looked for at no more than this many pixels a side

@@ -17,9 +17,9 @@ from bgm.data.align import align_background
 from bgm.data.decode import MAX_PIXELS, Decoded, Pixels, decode
 from bgm.data.pairs import Pair, list_images
 from bgm.errors import DataError
-from bgm.fingerprints import InputFile, fingerprint
-from bgm.records import Alignment
-from bgm.timing import Timer
+from bgm.records.fingerprints import InputFile, fingerprint
+from bgm.records.record import Alignment
+from bgm.records.timing import Timer
 
 _SHAPE_TOLERANCE = 0.02  # of the ratio of width to height
 

@@ -13,12 +13,12 @@ import rich
 from rich.table import Table
 from rich.text import Text
 
-from bgm.config import EvaluateConfig, Unmatched
+from bgm.config.schema import EvaluateConfig, Unmatched
 from bgm.data import describe, find_truths, leave_limit_to_settings, list_images, read_alpha
+from bgm.data.processors import usable_cpus
 from bgm.errors import BgmError, ConfigError, DataError
 from bgm.evaluation.truth import Scorer, Scores, unknown_only
-from bgm.machine import usable_cpus
-from bgm.records import SHOWN, mean_scores
+from bgm.records.record import SHOWN, mean_scores
 from bgm.tracking.console import printable
 
 _WORST = 10

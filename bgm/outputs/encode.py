@@ -1,24 +1,18 @@
-"""Encodes layers as image files and stores them so that no half-written file is ever seen."""
+"""Encodes layers as image files."""
 
 from __future__ import annotations
 
-import os
 import struct
-import uuid
-from pathlib import Path
 
 import cv2
 import numpy as np
 from isal import isal_zlib
 
-from bgm.errors import WriteError, write_error
+from bgm.errors import WriteError
 from bgm.outputs.layers import LayerSpec, Pixels
 
 EXTENSIONS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif"}
 """File extension of each format."""
-
-PARTIAL_SUFFIX = ".part"
-"""Ends the name of a file that is not whole yet."""
 
 FASTEST_PNG_LEVELS = 3
 """Up to this level PNG is compressed by ISA-L."""
@@ -90,24 +84,3 @@ def encode_png(pixels: Pixels, level: int) -> bytes:
 def _chunk(kind: bytes, data: bytes) -> bytes:
     check = isal_zlib.crc32(data, isal_zlib.crc32(kind))
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
-
-
-def store(data: bytes, path: Path) -> None:
-    """Write a file under a temporary name beside its own, then rename it.
-
-    Raises:
-        WriteError: It could not be written; nothing is left behind.
-    """
-    partial = path.with_name(f".{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())  # or a power cut could leave an empty file of that name
-            os.replace(partial, path)  # noqa: PTH105 - replaces an existing file everywhere
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise write_error(path, error) from error

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from bgm.colours import parse_colour
-from bgm.data import ImagesDataset
+from bgm.data.datasets import ImagesDataset
+from bgm.data.named_colours import parse_colour
 from bgm.errors import BgmError
-from bgm.matte import Matte
+from bgm.inference.matte import Matte
 
 Pixels = NDArray[Any]
 """(H, W) or (H, W, 3 or 4), uint8 or uint16, RGB(A)."""

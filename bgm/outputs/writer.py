@@ -10,10 +10,11 @@ from pathlib import Path
 from types import TracebackType
 
 from bgm.errors import BgmError, DiskFullError
-from bgm.outputs.encode import EXTENSIONS, encode, store
+from bgm.outputs.encode import EXTENSIONS, encode
 from bgm.outputs.layers import LayerSpec, Pixels
-from bgm.records import ImageRecord
-from bgm.timing import Timer
+from bgm.records.atomic import write_atomically
+from bgm.records.record import ImageRecord
+from bgm.records.timing import Timer
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ class Writer:
             try:
                 for spec in self._specs:
                     path = output_path(self._root, spec, record.name)
-                    store(encode(layers[spec.type], spec, self._png_level), path)
+                    write_atomically(path, encode(layers[spec.type], spec, self._png_level))
                     record.files[spec.type] = path.relative_to(self._root).as_posix()
             except BgmError as error:
                 record.fail(str(error))

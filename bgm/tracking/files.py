@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from bgm.errors import write_error
-from bgm.records import ImageRecord, Summary
+from bgm.records.record import ImageRecord, Summary
 from bgm.tracking.base import Preview, RunInfo
 
 IMAGES_FILE = "images.jsonl"

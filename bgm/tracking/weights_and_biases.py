@@ -7,7 +7,7 @@ import time
 from dataclasses import fields
 from typing import Any
 
-from bgm.records import SHOWN, ImageRecord, Summary, Timings
+from bgm.records.record import SHOWN, ImageRecord, Summary, Timings
 from bgm.tracking.base import Preview, RunInfo, TrackerSettings, register_tracker
 
 _SCORES = tuple(SHOWN)

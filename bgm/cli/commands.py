@@ -1,0 +1,184 @@
+"""The commands. With `application`, the only code that knows Hydra."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from bgm.cli.application import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_SOME_FAILED,
+    Command,
+    is_job_of_sweep,
+    run_application,
+)
+from bgm.config.schema import BenchmarkConfig, CompareConfig, Config, EvaluateConfig, to_plain
+from bgm.config.validation import parse_config, parse_tracking
+from bgm.errors import BgmError, write_error
+
+
+def main() -> NoReturn:
+    """Run the command `bgm`."""
+    sys.exit(run_application(MATTE))
+
+
+def main_evaluate() -> NoReturn:
+    """Run the command `bgm-evaluate`."""
+    sys.exit(run_application(EVALUATE))
+
+
+def main_compare() -> NoReturn:
+    """Run the command `bgm-compare`."""
+    sys.exit(run_application(COMPARE))
+
+
+def main_benchmark() -> NoReturn:
+    """Run the command `bgm-benchmark`."""
+    sys.exit(run_application(BENCHMARK))
+
+
+def matte(raw: DictConfig) -> int:
+    """Matte a set of photographs.
+
+    Args:
+        raw: The composed configuration.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BgmError: The run cannot start.
+    """
+    output_dir = _output_dir()
+    try:
+        config = _settings_of_run(raw, output_dir)
+        from bgm.runs import runner  # torch and the networks: not needed to say a setting is wrong
+
+        run = runner.prepare(config, output_dir)
+    except BgmError as error:
+        if is_job_of_sweep():
+            _record_refusal(raw, output_dir, error)
+        raise
+    try:
+        _write_snapshot(OmegaConf.structured(config), output_dir / ".hydra")
+    except OSError as error:
+        run.lock.release()
+        raise write_error(output_dir / ".hydra", error) from error
+    summary = runner.execute(run, to_plain(config))
+    if summary.status == "interrupted":
+        return EXIT_INTERRUPTED
+    return EXIT_DONE if summary.status == "finished" and not summary.failed else EXIT_SOME_FAILED
+
+
+def evaluate(raw: DictConfig) -> int:
+    """Score mattes, whatever made them, against the truth.
+
+    Args:
+        raw: The composed configuration.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BgmError: There is nothing to compare.
+    """
+    from bgm.evaluation import evaluate
+
+    config = parse_config(raw, EvaluateConfig)
+    rows = evaluate.evaluate(config)
+    evaluate.write_report(rows, _output_dir())
+    return EXIT_SOME_FAILED if any(row.error for row in rows) else EXIT_DONE
+
+
+def compare(raw: DictConfig) -> int:
+    """Set finished runs side by side.
+
+    Args:
+        raw: The composed configuration.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BgmError: There is no run to compare.
+    """
+    from bgm.comparison.compare import compare_runs, find_runs
+    from bgm.comparison.page import write_comparison
+
+    config = parse_config(raw, CompareConfig)
+    comparison = compare_runs(find_runs(config.runs))
+    write_comparison(comparison, _output_dir(), config.page_mb)
+    return EXIT_DONE
+
+
+def compare_sweep(folder: Path) -> None:
+    """Set the jobs of a sweep side by side, in the sweep's own directory."""
+    from bgm.comparison.compare import compare_runs, find_runs
+    from bgm.comparison.page import write_comparison
+
+    write_comparison(compare_runs(find_runs([str(folder)])), folder, CompareConfig.page_mb)
+
+
+def benchmark(raw: DictConfig) -> int:
+    """Measure the speed of this machine.
+
+    Args:
+        raw: The composed configuration.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BgmError: The settings do not fit this machine.
+    """
+    config = parse_config(raw, BenchmarkConfig)
+    from bgm.benchmark.benchmark import run_benchmark
+
+    run_benchmark(config, _output_dir(), to_plain(config))
+    return EXIT_DONE
+
+
+MATTE = Command(matte, "bgm", Config, after_sweep=compare_sweep)
+EVALUATE = Command(evaluate, "evaluate", EvaluateConfig)
+COMPARE = Command(compare, "compare", CompareConfig)
+BENCHMARK = Command(benchmark, "benchmark", BenchmarkConfig)
+
+
+def _output_dir() -> Path:
+    return Path(HydraConfig.get().runtime.output_dir).absolute()
+
+
+def _settings_of_run(raw: DictConfig, output_dir: Path) -> Config:
+    """The checked settings of one run, with what Hydra knows about it filled in."""
+    config = parse_config(raw, Config)
+    overrides = list(HydraConfig.get().overrides.task)
+    config.output_dir = str(output_dir)
+    if is_job_of_sweep():
+        config.tracking.group = config.tracking.group or output_dir.parent.name
+        config.tracking.tags += overrides
+    if config.repeat is not None:
+        from bgm.runs.repeat import load_settings
+
+        config = load_settings(config, [o.partition("=")[0].lstrip("+~") for o in overrides])
+    return config
+
+
+def _record_refusal(raw: DictConfig, output_dir: Path, error: BgmError) -> None:
+    """Leave a record of a job that could not start, so that its sweep shows it as failed."""
+    from bgm.runs.runner import record_refusal
+
+    record_refusal(parse_tracking(raw), output_dir, to_plain(raw), error)
+
+
+def _write_snapshot(resolved: DictConfig, folder: Path) -> None:
+    """Write what repeats the run: as Hydra does, but only once the run may start."""
+    folder.mkdir(exist_ok=True)
+    hydra_config = HydraConfig.get()
+    OmegaConf.save(resolved, folder / "config.yaml")
+    OmegaConf.save(OmegaConf.create({"hydra": hydra_config}), folder / "hydra.yaml")
+    OmegaConf.save(hydra_config.overrides.task, folder / "overrides.yaml")

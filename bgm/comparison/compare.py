@@ -1,0 +1,278 @@
+"""Sets finished runs side by side: what was different about them, and what came of it."""
+
+from __future__ import annotations
+
+import glob
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bgm.errors import DataError
+from bgm.records.record import SHOWN, ImageRecord, Summary
+from bgm.tracking.files import RUN_FILE, STATUS_FILE, flatten, read_records
+
+_NOT_COMPARED = ("output_dir", "tracking", "on_existing", "repeat")
+_HASH_SHOWN = 12
+_SETTINGS_IN_LABEL = 5
+_ONLY_FOR = {
+    "refine.sample_pixels": ("refine.mode", "sampling"),
+    "refine.threshold": ("refine.mode", "thresholding"),
+}
+"""Settings that count only where another has a certain value."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run as its files tell it.
+
+    Attributes:
+        name: Its directory, as short as tells it from the others.
+        path: Its directory.
+        summary: Its figures.
+        settings: Its configuration, by dotted key.
+        records: What became of each image, by name.
+    """
+
+    name: str
+    path: Path
+    summary: Summary
+    settings: Mapping[str, Any]
+    records: Mapping[str, ImageRecord]
+
+    @property
+    def failed(self) -> bool:
+        """Whether it broke off as a whole."""
+        return self.summary.status == "failed"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure that runs are compared by.
+
+    Attributes:
+        key: Its name in files.
+        label: Its heading, with the unit or scale.
+        value: Takes it from a run; None if that has none.
+        better: `low`, `high`, or None if neither is.
+        digits: Decimals shown.
+    """
+
+    key: str
+    label: str
+    value: Callable[[FinishedRun], float | None]
+    better: str | None
+    digits: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side.
+
+    Attributes:
+        runs: One per row.
+        settings: Keys of the settings that are not the same in all of them.
+        metrics: The figures that at least one of them has.
+        best: The rows that are best by each metric, by its key.
+        conditional: Settings that not all of the runs make use of.
+    """
+
+    runs: Sequence[FinishedRun]
+    settings: Sequence[str]
+    metrics: Sequence[Metric]
+    best: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    conditional: frozenset[str] = frozenset()
+
+    def setting(self, run: FinishedRun, key: str) -> str:
+        """A setting of a run as text; empty if it is not known."""
+        value = run.settings.get(key)
+        return "" if value is None or not _applies(run, key, self.conditional) else str(value)
+
+    def labels(self) -> list[str]:
+        """What to call each run where there is room for a few words: its name and settings."""
+        keys = self.settings[:_SETTINGS_IN_LABEL]
+        labels = []
+        for run in self.runs:
+            values = ", ".join(filter(None, (self.setting(run, key) for key in keys)))
+            labels.append(f"{run.name} · {values}" if values else run.name)
+        return labels
+
+
+def score_metric(name: str) -> Metric:
+    """The mean of one error, in the scale of its heading."""
+    shown = SHOWN[name]
+
+    def value(run: FinishedRun) -> float | None:
+        mean = run.summary.scores.get(name)
+        return None if mean is None else mean * shown.factor
+
+    return Metric(name, shown.label, value, "low", 3)
+
+
+def _stage_metric(stage: str, label: str, figure: str) -> Metric:
+    def value(run: FinishedRun) -> float | None:
+        figures = run.summary.stages.get(stage)
+        return None if figures is None else float(getattr(figures, f"{figure}_ms"))
+
+    heading = f"{label} ms, {'median' if figure == 'median' else '95 %'}"
+    return Metric(f"{stage}_{figure}_ms", heading, value, "low", 1)
+
+
+def _speed(run: FinishedRun) -> float | None:
+    return run.summary.images_per_second or None
+
+
+def _refined_percent(run: FinishedRun) -> float | None:
+    return None if run.summary.refined is None else run.summary.refined * 100
+
+
+def _failures(run: FinishedRun) -> float | None:
+    return None if run.failed else run.summary.failed
+
+
+FORWARD = _stage_metric("forward", "forward", "median")
+
+METRICS: tuple[Metric, ...] = (
+    *(score_metric(name) for name in SHOWN),
+    Metric("images_per_second", "images/s", _speed, "high", 2),
+    FORWARD,
+    _stage_metric("forward", "forward", "p95"),
+    _stage_metric("total", "end to end", "median"),
+    _stage_metric("total", "end to end", "p95"),
+    Metric("peak_memory_mib", "peak MiB", lambda run: run.summary.peak_memory_mib, "low", 0),
+    Metric(
+        "device_peak_memory_mib",
+        "device peak MiB",
+        lambda run: run.summary.device_peak_memory_mib,
+        "low",
+        0,
+    ),
+    Metric("refined_percent", "refined %", _refined_percent, None, 2),
+    Metric("failed", "failed images", _failures, None, 0),
+)
+"""Everything that runs are compared by, in the order of the columns."""
+
+
+def find_runs(patterns: Iterable[str]) -> list[FinishedRun]:
+    """Read runs from disk.
+
+    Args:
+        patterns: Directories of runs, or of sweeps (which stand for their jobs); globs too.
+
+    Raises:
+        DataError: A pattern matches nothing, or what it matches is not a run.
+    """
+    folders: list[Path] = []
+    for pattern in patterns:
+        given = str(Path(pattern).expanduser())
+        matches = [Path(given)] if Path(given).is_dir() else map(Path, glob.glob(given))  # noqa: PTH207 - absolute patterns
+        found = [run for folder in _in_order(matches) for run in _runs_at(folder)]
+        if not found:
+            raise DataError(
+                f"no runs at {pattern}: looked for directories with {RUN_FILE}, or of sweeps"
+            )
+        folders += [folder for folder in found if folder not in folders]
+    names = _short_names([folder.absolute() for folder in folders])
+    return [_read_run(name, folder) for name, folder in zip(names, folders, strict=True)]
+
+
+def compare_runs(runs: Sequence[FinishedRun]) -> Comparison:
+    """Find what differs between runs, and which is best by what."""
+    keys = {key: None for run in runs for key in run.settings}  # in order, without doubles
+    conditional = frozenset(
+        key
+        for key, (other, _) in _ONLY_FOR.items()
+        if len({run.settings[other] for run in runs if other in run.settings}) > 1
+    )
+    differing = [
+        key
+        for key in keys
+        if key.split(".")[0] not in _NOT_COMPARED
+        and len({_comparable(run.settings[key]) for run in runs if _applies(run, key, conditional)})
+        > 1
+    ]
+    metrics = [m for m in METRICS if any(m.value(run) is not None for run in runs)]
+    return Comparison(
+        runs, differing, metrics, {m.key: _best(m, runs) for m in metrics}, conditional
+    )
+
+
+def _applies(run: FinishedRun, key: str, conditional: frozenset[str]) -> bool:
+    """Whether a run has a setting and, where runs differ in that, makes use of it."""
+    if key not in conditional:
+        return key in run.settings
+    other, needed = _ONLY_FOR[key]
+    return key in run.settings and run.settings.get(other) == needed
+
+
+def _comparable(value: Any) -> str:
+    """A setting such that equal ones are equal: 400 is 400.0."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return json.dumps(float(value) if is_number else value)
+
+
+def _best(metric: Metric, runs: Sequence[FinishedRun]) -> frozenset[int]:
+    known = ((row, metric.value(run)) for row, run in enumerate(runs))
+    values = [(row, value) for row, value in known if value is not None]
+    if metric.better is None or len(values) < 2:
+        return frozenset()
+    choose = min if metric.better == "low" else max
+    best = choose(value for _, value in values)
+    return frozenset(row for row, value in values if value == best)
+
+
+def _in_order(folders: Iterable[Path]) -> list[Path]:
+    """Sorted as people count: 2 before 10."""
+
+    def key(path: Path) -> list[tuple[int, int | str]]:
+        parts = re.split(r"(\d+)", str(path))
+        return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
+
+    return sorted(folders, key=key)
+
+
+def _runs_at(folder: Path) -> list[Path]:
+    marks = (RUN_FILE, STATUS_FILE)
+    if any((folder / mark).is_file() for mark in marks):
+        return [folder]
+    found = {path.parent for mark in marks for path in folder.glob(f"*/{mark}")}
+    return _in_order(found)
+
+
+def _short_names(folders: Sequence[Path]) -> list[str]:
+    """As many last parts of the paths as tell all of them apart."""
+    for count in range(1, 1 + max(len(folder.parts) for folder in folders)):
+        names = ["/".join(folder.parts[-count:]) for folder in folders]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _read_run(name: str, folder: Path) -> FinishedRun:
+    content = _read_json(folder / RUN_FILE)
+    if not content:
+        status = _read_json(folder / STATUS_FILE)
+        given = " ".join(status.get("overrides", []))
+        error = status.get("error") or f"ended without saying how ({given})"
+        return FinishedRun(name, folder, Summary("failed", 0, error=error), {}, {})
+    try:
+        summary = Summary.from_dict(content["summary"])
+        settings = dict(flatten(content["config"]))
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{folder / RUN_FILE} is not the summary of a run: {error!r}") from None
+    checkpoint = content.get("checkpoint")
+    if checkpoint:
+        settings["checkpoint.sha256"] = checkpoint["sha256"][:_HASH_SHOWN]
+    return FinishedRun(name, folder, summary, settings, read_records(folder))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    return content if isinstance(content, dict) else {}

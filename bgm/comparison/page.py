@@ -1,0 +1,80 @@
+"""Writes a comparison: tables, and a page to look at that needs nothing but a browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import rich
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from bgm import __version__
+from bgm.comparison.compare import Comparison
+from bgm.comparison.gallery import GalleryImage, make_gallery
+from bgm.comparison.plots import plot_scores
+from bgm.comparison.tables import cells, headings, to_csv, to_json, to_markdown, to_terminal
+from bgm.data import leave_limit_to_settings
+
+PAGE = "comparison.html"
+
+_ASSETS = Path(__file__).parent.parent / "assets" / "page"
+
+
+def write_comparison(comparison: Comparison, output_dir: Path, page_mb: float) -> None:
+    """Print a comparison and write `comparison.csv`, `.json`, `.md` and `.html`.
+
+    Args:
+        comparison: What to write.
+        output_dir: Where to.
+        page_mb: About how many megabytes the page's pictures may take.
+    """
+    leave_limit_to_settings()
+    console = rich.get_console()
+    console.print(f"{len(comparison.runs)} runs; * marks the best", highlight=False)
+    for table in to_terminal(comparison, console.width):
+        console.print(table)
+    page = output_dir / PAGE
+    texts = {"csv": to_csv, "json": to_json, "md": to_markdown}
+    for suffix, to_text in texts.items():
+        _write(page.with_suffix(f".{suffix}"), to_text(comparison))
+    gallery = make_gallery(comparison.runs, page, page_mb)
+    _write(page, render_page(comparison, gallery))
+    console.print(f"The comparison is in {page}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write text; names of files may hold what UTF-8 cannot."""
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def render_page(comparison: Comparison, gallery: Sequence[GalleryImage]) -> str:
+    """Make the page: HTML with its styles, script, plots and pictures inside."""
+    environment = Environment(
+        loader=FileSystemLoader(_ASSETS), autoescape=True, undefined=StrictUndefined
+    )
+    runs, labels = comparison.runs, comparison.labels()
+    return environment.get_template("comparison.html.jinja").render(
+        runs=runs,
+        failed=sum(run.failed for run in runs),
+        headings=headings(comparison),
+        rows=list(cells(comparison)),
+        labels=labels,
+        plots=plot_scores(runs, labels),
+        gallery=gallery,
+        images=len({name for run in runs for name in run.records}),
+        pictures=[_to_script(asdict(image)) for image in gallery],
+        run_labels=_to_script(labels),
+        css=(_ASSETS / "comparison.css").read_text(encoding="utf-8"),
+        js=(_ASSETS / "comparison.js").read_text(encoding="utf-8"),
+        version=__version__,
+        made=f"{datetime.now():%Y-%m-%d %H:%M}",
+    )
+
+
+def _to_script(content: Any) -> str:
+    """JSON that may stand inside a script element: nothing in it ends the element."""
+    return json.dumps(content).replace("<", "\\u003c")

@@ -1,0 +1,1 @@
+"""The schema of each command's configuration, and what checks it."""

@@ -1,0 +1,349 @@
+"""The schema of each command's configuration: keys, types, defaults, ranges, contradictions.
+
+Enumerations are named as they are written in YAML, so that a wrong value is answered with the
+legal ones.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bgm.errors import ConfigError
+
+
+def demo_path(part: str) -> str:
+    """Path of a part of the shipped demo set, such as `src`; `${bgm.demo:src}` in YAML."""
+    return str(Path(__file__).parent.parent / "assets" / "demo" / part)
+
+
+OmegaConf.register_new_resolver("bgm.demo", demo_path, replace=True)
+
+ModelName = Enum("ModelName", ["refine", "base"])
+BackboneName = Enum("BackboneName", ["mobilenetv2", "resnet50", "resnet101"])
+RefineMode = Enum("RefineMode", ["sampling", "thresholding", "full"])
+Precision = Enum("Precision", ["float32", "bfloat16", "float16"])
+OnExisting = Enum("OnExisting", ["error", "resume", "skip", "overwrite"])
+OnError = Enum("OnError", ["continue", "stop"])
+OnOutOfMemory = Enum("OnOutOfMemory", ["cpu", "fail"])
+Unmatched = Enum("Unmatched", ["error", "skip"])
+LayerType = Enum("LayerType", ["com", "pha", "fgr", "err", "ref"])
+Format = Enum("Format", ["png", "jpg", "webp", "tiff"])
+Region = Enum("Region", ["auto", "whole", "unknown"])
+WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
+AlphaKind = Enum("AlphaKind", ["straight", "premultiplied"])
+BenchmarkPart = Enum("BenchmarkPart", ["network", "pipeline", "free", "codecs"])
+
+
+def require(holds: bool, key: str, value: object, legal: str) -> None:
+    """Refuse the value of a key unless a condition holds."""
+    if not holds:
+        raise ConfigError(f"{key}={value}: must be {legal}")
+
+
+def _check_count(key: str, value: int | None) -> None:
+    if value is not None:
+        require(value >= 1, key, value, "1 or more, or null")
+
+
+@dataclass
+class ModelConfig:
+    """Which network, and the scale of its coarse pass."""
+
+    name: ModelName = ModelName.refine
+    backbone_scale: float = 0.25
+
+    def __post_init__(self) -> None:
+        require(
+            0 < self.backbone_scale <= 0.5,
+            "model.backbone_scale",
+            self.backbone_scale,
+            "above 0 and at most 0.5",
+        )
+
+
+@dataclass
+class BackboneConfig:
+    """The encoder of the coarse network."""
+
+    name: BackboneName = BackboneName.mobilenetv2
+
+
+@dataclass
+class RefineConfig:
+    """How the refiner chooses its blocks."""
+
+    mode: RefineMode = RefineMode.sampling
+    sample_pixels: int = 80_000
+    threshold: float = 0.1
+    kernel_size: int = 3
+
+    def __post_init__(self) -> None:
+        require(self.sample_pixels >= 0, "refine.sample_pixels", self.sample_pixels, "0 or more")
+        require(0 <= self.threshold <= 1, "refine.threshold", self.threshold, "from 0 to 1")
+        require(self.kernel_size in (1, 3), "refine.kernel_size", self.kernel_size, "1 or 3")
+
+
+@dataclass
+class DeviceConfig:
+    """Where to compute."""
+
+    name: str = "auto"
+    oom: OnOutOfMemory = OnOutOfMemory.cpu
+
+
+@dataclass
+class RuntimeConfig:
+    """What computes the coarse network."""
+
+    name: str = "auto"
+
+
+@dataclass
+class DataConfig:
+    """Where the photographs are, and how they are prepared."""
+
+    src: str = MISSING
+    bgr: str = MISSING
+    pha: str | None = None
+    fgr: str | None = None
+    trimap: str | None = None
+    align: bool = False
+    resize_background: bool = False
+    unmatched: Unmatched = Unmatched.error
+    max_megapixels: float = 400
+    batch_size: int = 1
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        require(
+            0 < self.max_megapixels < math.inf,
+            "data.max_megapixels",
+            self.max_megapixels,
+            "above 0 and finite",
+        )
+        require(self.batch_size >= 1, "data.batch_size", self.batch_size, "1 or more")
+        _check_count("data.workers", self.workers)
+
+
+@dataclass
+class LayerConfig:
+    """How one layer is stored."""
+
+    format: Format = Format.jpg
+    quality: int = 95
+
+
+@dataclass
+class AlphaLayerConfig(LayerConfig):
+    """How alpha is stored."""
+
+    bits: int = 8
+
+
+@dataclass
+class CompositeLayerConfig(LayerConfig):
+    """How the cut-out, or the composite on a new background, is made and stored."""
+
+    format: Format = Format.png
+    alpha: AlphaKind = AlphaKind.straight
+    background: str | None = None
+
+
+@dataclass
+class OutputsConfig:
+    """Which layers are kept, and how."""
+
+    types: list[LayerType] = field(
+        default_factory=lambda: [LayerType.com, LayerType.pha, LayerType.fgr]
+    )
+    com: CompositeLayerConfig = field(default_factory=CompositeLayerConfig)
+    pha: AlphaLayerConfig = field(default_factory=AlphaLayerConfig)
+    fgr: LayerConfig = field(default_factory=LayerConfig)
+    err: LayerConfig = field(default_factory=LayerConfig)
+    ref: LayerConfig = field(default_factory=LayerConfig)
+    png_level: int = 1
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        legal = ", ".join(layer.name for layer in LayerType)
+        require(bool(self.types), "outputs.types", "[]", f"at least one of {legal}")
+        names = [layer.name for layer in self.types]
+        require(len(set(names)) == len(names), "outputs.types", names, "different layers")
+        for name in LayerType.__members__:
+            quality = getattr(self, name).quality
+            require(1 <= quality <= 100, f"outputs.{name}.quality", quality, "from 1 to 100")
+        require(0 <= self.png_level <= 9, "outputs.png_level", self.png_level, "from 0 to 9")
+        _check_count("outputs.workers", self.workers)
+        self._check_alpha()
+        self._check_composite()
+
+    def _check_alpha(self) -> None:
+        bits, kind = self.pha.bits, self.pha.format
+        require(bits in (8, 16), "outputs.pha.bits", bits, "8 or 16")
+        if bits == 16 and kind not in (Format.png, Format.tiff):
+            raise ConfigError(
+                f"outputs.pha.bits=16 does not fit outputs.pha.format={kind.name}, which has 8 "
+                "bits; choose outputs.pha.format=png or tiff"
+            )
+
+    def _check_composite(self) -> None:
+        if self.com.background is not None:
+            if self.com.alpha is AlphaKind.premultiplied:
+                raise ConfigError(
+                    "outputs.com.alpha=premultiplied does not fit outputs.com.background, which "
+                    "leaves no alpha; choose one of them"
+                )
+        elif self.com.format is Format.jpg:
+            raise ConfigError(
+                "outputs.com.format=jpg has no alpha; choose png, webp or tiff, or put the subject "
+                "on a background with outputs.com.background=white"
+            )
+
+
+@dataclass
+class ScoresConfig:
+    """Where a matte is compared with the truth; auto: the unknown region if there is a trimap."""
+
+    region: Region = Region.auto
+    band: int = 20
+
+    def __post_init__(self) -> None:
+        require(self.band >= 1, "scores.band", self.band, "1 or more")
+
+
+@dataclass
+class TrackingConfig:
+    """Who is told about the run, besides its own files."""
+
+    name: str = "wandb"
+    mode: WandbMode = WandbMode.offline
+    project: str = "bgm"
+    run_name: str | None = None
+    group: str | None = None
+    job_type: str = "matte"
+    tags: list[str] = field(default_factory=list)
+    samples: int = 8
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(self.samples >= 0, "tracking.samples", self.samples, "0 or more")
+
+
+@dataclass
+class Config:
+    """One run of `bgm`."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    refine: RefineConfig = field(default_factory=RefineConfig)
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    outputs: OutputsConfig = field(default_factory=OutputsConfig)
+    scores: ScoresConfig = field(default_factory=ScoresConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    checkpoint: str = "auto"
+    checkpoints_dir: str | None = None
+    precision: Precision = Precision.float32
+    threads: int | None = None
+    seed: int = 0
+    on_existing: OnExisting = OnExisting.error
+    on_error: OnError = OnError["continue"]
+    repeat: str | None = None
+    output_dir: str = MISSING
+
+    def __post_init__(self) -> None:
+        _check_count("threads", self.threads)
+        require(0 <= self.seed < 2**31, "seed", self.seed, f"from 0 to {2**31 - 1}")
+        if self.model.name is ModelName.base and LayerType.ref in self.outputs.types:
+            raise ConfigError(
+                "outputs.types has ref, the map of what the refiner redid, but model=base has no "
+                "refiner; choose model=refine or leave ref out"
+            )
+        for key in ("fgr", "trimap"):
+            if getattr(self.data, key) is not None and self.data.pha is None:
+                raise ConfigError(f"data.{key} is for scoring, which needs data.pha too")
+        if self.data.trimap is not None and self.scores.region is Region.whole:
+            raise ConfigError("data.trimap is not used with scores.region=whole; leave one out")
+
+
+@dataclass
+class BenchmarkConfig:
+    """One run of `bgm-benchmark`."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    refine: RefineConfig = field(default_factory=RefineConfig)
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    checkpoint: str = "auto"
+    checkpoints_dir: str | None = None
+    precision: Precision = Precision.float32
+    threads: int | None = None
+    batch_size: int = 1
+    width: int = 1920
+    height: int = 1080
+    images: int = 12
+    rounds: int = 5
+    parts: list[BenchmarkPart] = field(default_factory=lambda: list(BenchmarkPart))
+    reference: bool = True
+    output_dir: str = MISSING
+
+    def __post_init__(self) -> None:
+        _check_count("threads", self.threads)
+        for key in ("batch_size", "images", "rounds"):
+            require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
+        for key in ("width", "height"):
+            value = getattr(self, key)
+            # The reference, as the original, takes no other sizes.
+            require(value >= 16 and value % 4 == 0, key, value, "16 or more, divisible by 4")
+        require(bool(self.parts), "parts", "[]", "at least one part")
+
+
+@dataclass
+class CompareConfig:
+    """One run of `bgm-compare`."""
+
+    runs: list[str] = MISSING
+    page_mb: float = 30.0
+    output_dir: str = MISSING
+
+    def __post_init__(self) -> None:
+        require(bool(self.runs), "runs", "[]", "at least one directory")
+        require(0 < self.page_mb < math.inf, "page_mb", self.page_mb, "above 0 and finite")
+
+
+@dataclass
+class EvaluateConfig:
+    """One run of `bgm-evaluate`."""
+
+    pred: str = MISSING
+    true: str = MISSING
+    trimap: str | None = None
+    scores: ScoresConfig = field(default_factory=ScoresConfig)
+    unmatched: Unmatched = Unmatched.error
+    workers: int | None = None
+    output_dir: str = MISSING
+
+    def __post_init__(self) -> None:
+        _check_count("workers", self.workers)
+        if self.trimap is not None and self.scores.region is Region.whole:
+            raise ConfigError("trimap is not used with scores.region=whole; leave one out")
+
+
+def to_plain(config: Any) -> dict[str, Any]:
+    """A configuration, typed or as Hydra composed it, as nested plain values."""
+    node = config if OmegaConf.is_config(config) else OmegaConf.structured(config)
+    try:
+        plain: Any = OmegaConf.to_container(node, resolve=True, enum_to_str=True)
+    except OmegaConfBaseException:  # a refused configuration, as it was written
+        plain = OmegaConf.to_container(node, resolve=False, enum_to_str=True)
+    return {str(key): value for key, value in plain.items()}

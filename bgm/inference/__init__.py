@@ -1,0 +1,1 @@
+"""From two pictures to a matte: device, network, the ways to compute it quickly."""

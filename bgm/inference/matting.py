@@ -1,0 +1,129 @@
+"""The Python door: a network that is ready to matte, in one call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from bgm.errors import DataError
+from bgm.inference.matte import Matte
+from bgm.inference.predictor import Predictor, select_device
+from bgm.networks import CoarseNetwork, MattingBase, MattingRefine
+from bgm.networks.checkpoints import CheckpointInfo, find_checkpoint, load_checkpoint
+
+ImageLike = Image.Image | NDArray[Any] | Tensor
+
+
+class Matting:
+    """A loaded network, called with a source and its background.
+
+    Attributes:
+        checkpoint: Which weights it has; None for random ones.
+        device: Where it computes.
+    """
+
+    def __init__(self, predictor: Predictor, checkpoint: CheckpointInfo | None) -> None:
+        self._predictor = predictor
+        self.checkpoint = checkpoint
+        self.device = predictor.device
+
+    @property
+    def predictor(self) -> Predictor:
+        """What mattes, for those who stage images in advance or in batches."""
+        return self._predictor
+
+    def __call__(self, src: ImageLike, bgr: ImageLike) -> Matte:
+        """Matte one photograph.
+
+        Args:
+            src: The photograph: a PIL image; an array (H, W, 3) or tensor (3, H, W), RGB, uint8
+                or float in [0, 1].
+            bgr: The background without the subject, of the same size.
+
+        Raises:
+            DataError: The two differ in size, are too small or not images.
+        """
+        return self._predictor(_to_tensor(src), _to_tensor(bgr))
+
+
+def load_matting(
+    checkpoint: str | Path = "auto",
+    backbone: str = "mobilenetv2",
+    device: str = "auto",
+    *,
+    model: str = "refine",
+    precision: str = "float32",
+    runtime: str | None = "auto",
+    checkpoints_dir: str | Path | None = None,
+    maps: bool = True,
+    **settings: Any,
+) -> Matting:
+    """Load a network that is ready to matte.
+
+    Args:
+        checkpoint: Path of a checkpoint, or `auto`: the one shipped for this backbone.
+        backbone: `mobilenetv2`, `resnet50` or `resnet101`.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        model: `refine`, or `base` for the coarse network alone.
+        precision: `float32`, `bfloat16` or `float16`.
+        runtime: What computes the coarse network: `auto`, `eager`, `compiled`, `onnx` or
+            `openvino`; None leaves the network as it is.
+        checkpoints_dir: Directory that `auto` searches first.
+        maps: Whether mattes carry the error and refinement maps.
+        **settings: The settings of `MattingRefine`, such as `backbone_scale`.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be found, read, or is for another network.
+        ConfigError: This machine cannot compute that way.
+        ValueError: A setting is out of its range.
+    """
+    chosen_device = select_device(device)
+    network = create_network(model, backbone, **settings)
+    directory = Path(checkpoints_dir).expanduser() if checkpoints_dir else None
+    path = find_checkpoint(str(checkpoint), model, backbone, directory)
+    info = load_checkpoint(network, path, model, backbone)
+    return Matting(Predictor(network, chosen_device, precision, runtime, maps=maps), info)
+
+
+def create_network(model: str, backbone: str, **settings: Any) -> CoarseNetwork:
+    """Build a network with random weights.
+
+    Args:
+        model: `refine` or `base`.
+        backbone: `mobilenetv2`, `resnet50` or `resnet101`.
+        **settings: The settings of `MattingRefine`.
+
+    Raises:
+        ValueError: The model or backbone does not exist, or a setting is out of its range.
+    """
+    if model == "refine":
+        return MattingRefine(backbone, **settings)
+    if model != "base":
+        raise ValueError(f"unknown model {model!r}; there are base, refine")
+    if settings:
+        raise ValueError(f"model=base has no setting {', '.join(settings)}")
+    return MattingBase(backbone)
+
+
+def _to_tensor(image: ImageLike) -> Tensor:
+    if isinstance(image, Image.Image):
+        image = np.asarray(image.convert("RGB"))
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3:
+            raise DataError(f"an image array is (H, W, 3), not {image.shape}")
+        image = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    if not isinstance(image, Tensor):
+        raise DataError(
+            f"an image is a PIL image, an array or a tensor, not {type(image).__name__}"
+        )
+    if image.ndim != 3 or image.shape[0] != 3:
+        raise DataError(f"an image tensor is (3, H, W), not {tuple(image.shape)}")
+    if image.dtype != torch.uint8 and not image.is_floating_point():
+        raise DataError(f"an image is uint8, or float in [0, 1], not {image.dtype}")
+    return image

@@ -1,0 +1,268 @@
+"""Runs a network on pairs of photographs: device, precision, padding, batches, cropping."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bgm.errors import ConfigError, DataError, PredictionError
+from bgm.inference.fast_path import FastPath
+from bgm.inference.fuse import can_pack, channels_last
+from bgm.inference.matte import Matte
+from bgm.inference.runtimes import choose_runtime, create_runtime
+from bgm.networks import CoarseNetwork, MattingRefine
+
+MIN_SIDE = 16
+"""Shortest side of an image that is matted, in pixels."""
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def select_device(name: str) -> torch.device:
+    """Choose the device to compute on.
+
+    Args:
+        name: `auto` (CUDA, then MPS, then the CPU), or a torch device such as `cpu` or `cuda:1`.
+
+    Raises:
+        ConfigError: This machine does not have that device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            name = "cuda"
+        else:
+            name = "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device={name}: no such device; use auto, cpu, cuda or mps") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            found = f"only {count} CUDA device(s)" if count else "no CUDA device"
+            raise ConfigError(f"device={name}: torch finds {found} here; use device=auto")
+    elif device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device=mps: torch finds no Apple GPU here; use device=auto")
+    return device
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Pairs of one size on the device, ready for the network.
+
+    Attributes:
+        photos: Per image source and background: (H, W, 3) pixels for the fast path, else (3, H, W);
+            uint8 or float, padded to what the network takes.
+        height: Height of the images without the padding.
+        width: Width of the images without the padding.
+        copied: Set once the copies to the device are done; None where there are none.
+    """
+
+    photos: list[tuple[Tensor, Tensor]]
+    height: int
+    width: int
+    copied: torch.cuda.Event | None = None
+
+
+def check_pair(src: Tensor, bgr: Tensor) -> None:
+    """Refuse what no network can matte.
+
+    Raises:
+        DataError: The image is too small, or source and background differ in size.
+    """
+    height, width = src.shape[1:]
+    if bgr.shape[1:] != src.shape[1:]:
+        size = f"{bgr.shape[2]}x{bgr.shape[1]}"
+        raise DataError(f"the source is {width}x{height} but its background {size}")
+    if min(height, width) < MIN_SIDE:
+        raise DataError(f"{width}x{height} is too small; {MIN_SIDE}x{MIN_SIDE} is the least")
+
+
+class Predictor:
+    """Mattes photographs with a network.
+
+    Args:
+        network: A `MattingBase` or `MattingRefine` with its weights. It is moved to `device` and
+            put into evaluation mode.
+        device: Where to compute.
+        precision: `float32`, `bfloat16` or `float16`.
+        runtime: What computes the coarse network, one of `bgm.runtimes.RUNTIMES`; None runs the
+            network as it is, without any of what makes it faster.
+        maps: Whether mattes carry the error and refinement maps.
+
+    Attributes:
+        network: The network.
+
+    Raises:
+        ConfigError: The device cannot compute in that precision, or the runtime is not there.
+    """
+
+    def __init__(
+        self,
+        network: CoarseNetwork,
+        device: torch.device,
+        precision: str = "float32",
+        runtime: str | None = "auto",
+        *,
+        maps: bool = True,
+    ) -> None:
+        self._dtype = _dtype(precision, device)
+        self.device = device
+        self.maps = maps
+        self.network = network.eval().to(device)
+        self._refines = isinstance(network, MattingRefine)
+        self._fast: FastPath | None = None
+        self._copies: Any = None
+        if device.type == "cuda":
+            self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        if runtime is not None:
+            chosen = choose_runtime(runtime, device, self._dtype)
+            network.runtime = create_runtime(chosen, network, device, self._dtype)
+            channels_last(network)
+            if isinstance(network, MattingRefine) and device.type == "cpu":
+                self._fast = FastPath(network, pack=can_pack())
+
+    def __call__(self, src: Tensor, bgr: Tensor) -> Matte:
+        """Matte one photograph.
+
+        Args:
+            src: Source, (3, H, W), uint8 or float in [0, 1], of any size from 16x16.
+            bgr: Background, of the same size.
+
+        Raises:
+            DataError: The image is too small, or the two differ in size.
+            PredictionError: The network returned values that are not finite.
+        """
+        (matte,) = self.run(self.stage([(src, bgr)]))
+        if isinstance(matte, PredictionError):
+            raise matte
+        return matte
+
+    def stage(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Staged:
+        """Bring pairs to the device, padded; on CUDA without waiting for the copies.
+
+        Args:
+            pairs: Sources and backgrounds as for a call, all of one size.
+
+        Raises:
+            DataError: An image is too small, or sizes differ.
+        """
+        height, width = pairs[0][0].shape[1:]
+        for src, bgr in pairs:
+            check_pair(src, bgr)
+        if self._copies is None:
+            photos = [(self._pad(src), self._pad(bgr)) for src, bgr in pairs]
+            return Staged(photos, height, width)
+        with torch.cuda.stream(self._copies):
+            uploaded = [(self._upload(src), self._upload(bgr)) for src, bgr in pairs]
+            photos = [(self._pad(src), self._pad(bgr)) for src, bgr in uploaded]
+            return Staged(photos, height, width, self._copies.record_event())
+
+    @torch.inference_mode()
+    def run(self, staged: Staged) -> list[Matte | PredictionError]:
+        """Matte staged pairs together.
+
+        Returns:
+            For each its matte; or an error where the network returned values that are not finite.
+        """
+        if staged.copied is not None:
+            current = torch.cuda.current_stream(self.device)
+            current.wait_event(staged.copied)
+            for image in (image for pair in staged.photos for image in pair):
+                image.record_stream(current)  # its memory is not given away while it is used
+        padded = staged.photos[0][0].shape[1:]
+        if self._fast is not None and self._fast.fits(*padded):
+            return self._run_fast(staged)
+        if self.device.type == "cpu" and len(staged.photos) > 1:
+            # Nothing is gained together here, and alone each image gets the same bits as ever.
+            return [self.run(replace(staged, photos=[pair]))[0] for pair in staged.photos]
+        src, bgr = (torch.stack(images) for images in zip(*staged.photos, strict=True))
+        lower = self._dtype is not torch.float32
+        with torch.autocast(self.device.type, self._dtype, enabled=lower):
+            output = self.network(_to_unit(src), _to_unit(bgr))
+        finite = sum(tensor.float().sum((1, 2, 3)) for tensor in output).isfinite().tolist()
+        return [
+            self._matte(output, index, staged) if is_finite else PredictionError()
+            for index, is_finite in enumerate(finite)
+        ]
+
+    def _upload(self, image: Tensor) -> Tensor:
+        """Copy to the CUDA device: as it was decoded, so that few bytes cross the bus."""
+        return image.pin_memory().to(self.device, non_blocking=True)
+
+    def _pad(self, image: Tensor) -> Tensor:
+        """Repeat the last row and column until a refiner can take the image; move it there."""
+        image = image.to(self.device)
+        if image.dtype != torch.uint8:
+            image = image.float()
+        height, width = image.shape[1:]
+        down, right = (-height % 4, -width % 4) if self._refines else (0, 0)
+        if not (down or right):
+            return image
+        rows = torch.arange(height + down, device=image.device).clamp_(max=height - 1)
+        columns = torch.arange(width + right, device=image.device).clamp_(max=width - 1)
+        pixels = image.permute(1, 2, 0).index_select(0, rows).index_select(1, columns)
+        return pixels.permute(2, 0, 1)
+
+    def _run_fast(self, staged: Staged) -> list[Matte | PredictionError]:
+        assert self._fast is not None
+        height, width = staged.height, staged.width
+        pixels = [tuple(x.permute(1, 2, 0).contiguous() for x in pair) for pair in staged.photos]
+        mattes: list[Matte | PredictionError] = []
+        for output in self._fast([(src, bgr) for src, bgr in pixels]):
+            if not output.finite:
+                mattes.append(PredictionError())
+                continue
+            rgba = output.rgba[:height, :width]
+            planes = rgba.permute(2, 0, 1)
+            foreground, alpha = planes[:3], planes[3:]
+            ref_sm = output.ref_sm[None]
+            error, refined = self._maps(output.err_sm[None], ref_sm[None], staged)
+            share = round(ref_sm.float().mean().item(), 6)
+            mattes.append(Matte(alpha, foreground, error, refined, share, rgba))
+        return mattes
+
+    def _matte(self, output: tuple[Tensor, ...], index: int, staged: Staged) -> Matte:
+        """The matte of one image of a batch, without the padding."""
+        height, width = staged.height, staged.width
+        one = [tensor[index : index + 1] for tensor in output]
+        pha, fgr = (tensor[0, :, :height, :width].float() for tensor in one[:2])
+        if not self._refines:
+            error = one[2][0, :, :height, :width].float() if self.maps else None
+            return Matte(pha, fgr, error)
+        _, _, _, _, err_sm, ref_sm = one
+        error, refined = self._maps(err_sm, ref_sm, staged)
+        return Matte(pha, fgr, error, refined, round(ref_sm.float().mean().item(), 6))
+
+    def _maps(
+        self, err_sm: Tensor, ref_sm: Tensor, staged: Staged
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The error and refinement maps of one image at its size, if they are wanted."""
+        if not self.maps:
+            return None, None
+        padded = [side + -side % 4 for side in (staged.height, staged.width)]
+        error = F.interpolate(err_sm.float(), padded, mode="bilinear", align_corners=False)
+        refined = F.interpolate(ref_sm.float(), padded, mode="nearest")
+        error, refined = (x[0, :, : staged.height, : staged.width] for x in (error, refined))
+        return error, refined
+
+
+def _dtype(precision: str, device: torch.device) -> torch.dtype:
+    if precision not in DTYPES:
+        raise ConfigError(f"precision={precision}: must be one of {', '.join(DTYPES)}")
+    if precision == "float16" and device.type == "cpu":
+        raise ConfigError(
+            "precision=float16 is not for the CPU, where torch computes it slower than float32 "
+            "and some operations not at all; use float32 or bfloat16"
+        )
+    return DTYPES[precision]
+
+
+def _to_unit(images: Tensor) -> Tensor:
+    """Float32 in [0, 1]; uint8 becomes it on the device that it is on."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()

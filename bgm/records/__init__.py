@@ -1,0 +1,1 @@
+"""What is known about images and runs, and the run's directory on disk."""

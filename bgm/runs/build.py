@@ -1,0 +1,138 @@
+"""From a configuration to the parts of a run: one explicit function for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bgm.config.schema import (
+    Config,
+    LayerType,
+    ModelConfig,
+    ModelName,
+    OutputsConfig,
+    RefineConfig,
+    TrackingConfig,
+    Unmatched,
+)
+from bgm.data import Pair, find_truths
+from bgm.errors import ConfigError
+from bgm.evaluation import Scorer, unknown_only
+from bgm.inference.matting import Matting, load_matting
+from bgm.outputs import LayerSpec
+from bgm.tracking import (
+    TRACKERS,
+    ConsoleTracker,
+    FilesTracker,
+    Guarded,
+    Tracker,
+    TrackerSettings,
+)
+
+FILES_ALONE = "files"
+"""Name of the tracking that keeps to the files which every run writes."""
+
+
+def samples_wanted(tracking: TrackingConfig) -> int:
+    """How many sample pictures the trackers want."""
+    return 0 if tracking.name == FILES_ALONE else tracking.samples
+
+
+def create_trackers(
+    tracking: TrackingConfig, output_dir: Path, *, console: bool = True
+) -> list[Tracker]:
+    """Who is to be told of a run.
+
+    Raises:
+        ConfigError: There is no tracker of that name.
+    """
+    trackers: list[Tracker] = [FilesTracker()]
+    if console:
+        trackers.append(Guarded(ConsoleTracker()))
+    if tracking.name == FILES_ALONE:
+        return trackers
+    if tracking.name not in TRACKERS:
+        known = ", ".join([FILES_ALONE, *TRACKERS])
+        raise ConfigError(f"tracking.name={tracking.name}: no such tracker; there are {known}")
+    settings = TrackerSettings(
+        mode=tracking.mode.name,
+        project=tracking.project,
+        name=tracking.run_name or "/".join(output_dir.parts[-2:]),
+        group=tracking.group,
+        job_type=tracking.job_type,
+        tags=tracking.tags,
+        options=tracking.options,
+    )
+    return [*trackers, Guarded(TRACKERS[tracking.name](settings))]
+
+
+def layer_specs(outputs: OutputsConfig) -> list[LayerSpec]:
+    """What the configuration says of each layer that is kept."""
+    return [
+        LayerSpec(
+            type=layer.name,
+            format=getattr(outputs, layer.name).format.name,
+            quality=getattr(outputs, layer.name).quality,
+            bits=outputs.pha.bits if layer is LayerType.pha else 8,
+            premultiplied=layer is LayerType.com and outputs.com.alpha.name == "premultiplied",
+            background=outputs.com.background if layer is LayerType.com else None,
+        )
+        for layer in outputs.types
+    ]
+
+
+def load_network(config: Config) -> Matting:
+    """The network with its weights.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be found, read, or is for another network.
+        ConfigError: This machine cannot compute that way.
+    """
+    return load_matting(
+        config.checkpoint,
+        config.backbone.name.name,
+        config.device.name,
+        model=config.model.name.name,
+        precision=config.precision.name,
+        runtime=config.runtime.name,
+        checkpoints_dir=config.checkpoints_dir,
+        maps=bool({LayerType.err, LayerType.ref} & set(config.outputs.types))
+        or samples_wanted(config.tracking) > 0,
+        **network_settings(config.model, config.refine),
+    )
+
+
+def network_settings(model: ModelConfig, refine: RefineConfig) -> dict[str, Any]:
+    """The settings of a `MattingRefine`; none for a base model."""
+    if model.name is ModelName.base:
+        return {}
+    return {
+        "backbone_scale": model.backbone_scale,
+        "refine_mode": refine.mode.name,
+        "refine_sample_pixels": refine.sample_pixels,
+        "refine_threshold": refine.threshold,
+        "refine_kernel_size": refine.kernel_size,
+    }
+
+
+def create_scorer(config: Config, pairs: Sequence[Pair]) -> Scorer | None:
+    """What compares mattes with the truth; None without truth.
+
+    Raises:
+        DataError: An image is without truth and may not be.
+    """
+    kinds = ("pha", "fgr", "trimap")
+    given = {kind: getattr(config.data, kind) for kind in kinds}
+    if given["pha"] is None:
+        return None
+    truths = find_truths(
+        [pair.name for pair in pairs],
+        {kind: Path(path) for kind, path in given.items() if path is not None},
+        skip_unmatched=config.data.unmatched is Unmatched.skip,
+    )
+    return Scorer(
+        truths,
+        unknown_only=unknown_only(config.scores.region.name, given["trimap"]),
+        band=config.scores.band,
+    )

@@ -1,0 +1,123 @@
+"""Everything that can be refused before any work starts."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from bgm.config.schema import Config, OnExisting
+from bgm.data import Pair
+from bgm.data.named_colours import parse_colour
+from bgm.errors import ConfigError
+from bgm.outputs import LayerSpec, output_path
+from bgm.tracking.files import IMAGES_FILE, RUN_FILE
+
+log = logging.getLogger(__name__)
+
+_LISTED = 5
+_LOOKED_AT = 20
+_CHANNELS = {"com": 4, "pha": 1, "fgr": 3, "err": 1, "ref": 1}
+_BYTES_PER_PIXEL = {"png": 0.8, "jpg": 0.3, "webp": 0.3, "tiff": 1.0}  # and channel, cautiously
+
+
+def check_paths(config: Config, output_dir: Path) -> None:
+    """Refuse paths that do not exist, or that cannot go together.
+
+    Raises:
+        ConfigError: It names the key.
+    """
+    for key in ("src", "bgr", "pha", "fgr", "trimap"):
+        path = getattr(config.data, key)
+        if path is None:
+            continue
+        if not Path(path).exists():
+            raise ConfigError(f"data.{key}={path}: no such file or directory")
+        if output_dir.resolve() == Path(path).resolve():
+            raise ConfigError(
+                f"output_dir={output_dir} is also data.{key}; choose another directory"
+            )
+    if config.checkpoints_dir is not None and not Path(config.checkpoints_dir).is_dir():
+        raise ConfigError(f"checkpoints_dir={config.checkpoints_dir}: no such directory")
+    background = config.outputs.com.background
+    is_path = background is not None and parse_colour(background) is None
+    if is_path and not Path(str(background)).is_file():
+        raise ConfigError(
+            f"outputs.com.background={background}: neither a colour (white, '#00ff88') nor an "
+            "image file"
+        )
+
+
+def create_output_dir(output_dir: Path) -> None:
+    """Make the run's directory.
+
+    Raises:
+        ConfigError: It cannot be made or written to.
+    """
+    probe = output_dir / ".bgm-probe.part"
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"output_dir={output_dir} cannot be written: {error.strerror}") from None
+
+
+def split_existing(
+    pairs: Sequence[Pair], specs: Sequence[LayerSpec], output_dir: Path, policy: OnExisting
+) -> tuple[list[Pair], list[Pair]]:
+    """Apply `on_existing`.
+
+    Returns:
+        The pairs to matte, and those to skip because all their outputs exist.
+
+    Raises:
+        ConfigError: There are outputs and the policy is `error`; it names the first.
+    """
+    if policy is OnExisting.overwrite:
+        return list(pairs), []
+    outputs = {pair: [output_path(output_dir, spec, pair.name) for spec in specs] for pair in pairs}
+    if policy is OnExisting.skip:
+        done = {pair for pair, paths in outputs.items() if all(path.exists() for path in paths)}
+        return [p for p in pairs if p not in done], [p for p in pairs if p in done]
+    records = [output_dir / IMAGES_FILE, output_dir / RUN_FILE]
+    found = [path for paths in (*outputs.values(), records) for path in paths if path.exists()]
+    if found:
+        names = ", ".join(path.relative_to(output_dir).as_posix() for path in found[:_LISTED])
+        more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+        raise ConfigError(
+            f"output_dir={output_dir} already has {names}{more}; choose another output_dir, "
+            "on_existing=resume, on_existing=skip or on_existing=overwrite"
+        )
+    return list(pairs), []
+
+
+def warn_of_little_space(
+    pairs: Sequence[Pair], specs: Sequence[LayerSpec], output_dir: Path
+) -> None:
+    """Log a warning if the disk may not have room for the outputs, by a cautious estimate.
+
+    The sizes of a few photographs are taken for all of them.
+    """
+    pixels = [
+        size for pair in pairs[:: max(1, len(pairs) // _LOOKED_AT)] if (size := _pixels(pair))
+    ]
+    if not pixels:
+        return
+    per_pixel = sum(_BYTES_PER_PIXEL[spec.format] * _CHANNELS[spec.type] for spec in specs)
+    needed = len(pairs) * sum(pixels) / len(pixels) * per_pixel
+    free = shutil.disk_usage(output_dir).free
+    if needed > free:
+        sizes = needed / 1e9, free / 1e9
+        log.warning("the outputs may need %.1f GB, of which %.1f GB are free", *sizes)
+
+
+def _pixels(pair: Pair) -> int | None:
+    try:
+        with Image.open(pair.src) as image:
+            return image.width * image.height
+    except Exception:  # whatever is wrong with it is said when its turn comes
+        return None
