@@ -18,6 +18,7 @@ from bgm.cli.application import (
     run_application,
 )
 from bgm.config.schema import BenchmarkConfig, CompareConfig, Config, EvaluateConfig, to_plain
+from bgm.config.training import TrainConfig
 from bgm.config.validation import parse_config, parse_tracking
 from bgm.errors import BgmError, write_error
 
@@ -40,6 +41,11 @@ def main_compare() -> NoReturn:
 def main_benchmark() -> NoReturn:
     """Run the command `bgm-benchmark`."""
     sys.exit(run_application(BENCHMARK))
+
+
+def main_train() -> NoReturn:
+    """Run the command `bgm-train`."""
+    sys.exit(run_application(TRAIN))
 
 
 def matte(raw: DictConfig) -> int:
@@ -143,10 +149,30 @@ def benchmark(raw: DictConfig) -> int:
     return EXIT_DONE
 
 
+def train(raw: DictConfig) -> int:
+    """Train a network.
+
+    Args:
+        raw: The composed configuration.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BgmError: The run cannot start.
+    """
+    config = parse_config(raw, TrainConfig)
+    from bgm.training.train import run_training
+
+    finished = run_training(config, _output_dir(), to_plain(config))
+    return EXIT_DONE if finished else EXIT_INTERRUPTED
+
+
 MATTE = Command(matte, "bgm", Config, after_sweep=compare_sweep)
 EVALUATE = Command(evaluate, "evaluate", EvaluateConfig)
 COMPARE = Command(compare, "compare", CompareConfig)
 BENCHMARK = Command(benchmark, "benchmark", BenchmarkConfig)
+TRAIN = Command(train, "train", TrainConfig)
 
 
 def _output_dir() -> Path:

@@ -86,6 +86,8 @@ def batches_from(batches: Batches, first: int, end: int, workers: int) -> Iterat
         num_workers=workers,
         prefetch_factor=_AHEAD if workers else None,
         worker_init_fn=_start_worker,
+        # A fork of a process whose threads have computed may wait for them for ever.
+        multiprocessing_context="spawn" if workers else None,
     )
     return iter(loader)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from bgm.config.training import CompositeConfig
 from bgm.training.camera import Blur, Look, Shadow, Shot
 from bgm.training.geometry import Image, Placement, Shake, Size, Window, warp
 from bgm.training.procedural import DRAWN, fill, flat_colours, outline, over
@@ -32,23 +32,6 @@ class Sample(NamedTuple):
     fgr: NDArray[np.uint8]
 
 
-@dataclass
-class CompositeConfig:
-    """How often things happen in a composite, as shares of 1; and what is drawn how often."""
-
-    empty: float = 0.04
-    several: float = 0.2
-    drawn: float = 0.35
-    hard: float = 0.2
-    shadow: float = 0.5
-    uneven_light: float = 0.3
-    exposure: float = 0.8
-    shaken: float = 0.6
-    blurred: float = 0.25
-    flat: float = 0.12
-    balance: float = 0.25
-
-
 class Composer:
     """Makes composites from stores of cut-outs and of photographs.
 
@@ -56,20 +39,30 @@ class Composer:
         foregrounds: RGBA cut-outs.
         backgrounds: RGB photographs.
         config: How often what happens.
+        only: A kind of cut-out, or of drawn subject, that all subjects shall be of, if there is
+            such a kind; None for all kinds.
     """
 
     def __init__(
-        self, foregrounds: PictureStore, backgrounds: PictureStore, config: CompositeConfig
+        self,
+        foregrounds: PictureStore,
+        backgrounds: PictureStore,
+        config: CompositeConfig,
+        only: str | None = None,
     ) -> None:
         self._foregrounds = foregrounds
         self._backgrounds = backgrounds
         self._config = config
-        self._chances = np.cumsum(chances(foregrounds, config.balance))
+        self._drawn = [only] if only in DRAWN else list(DRAWN)
+        likely = chances(foregrounds, config.balance)
+        wanted = np.array([entry.kind == only for entry in foregrounds.entries])
+        self._chances = np.cumsum(likely * wanted if wanted.any() else likely)
 
     def make(self, rng: Generator, size: Size) -> Sample:
         """Make one composite of the given height and width; all of it follows from `rng`."""
         config = self._config
         picture = int(rng.integers(len(self._backgrounds)))
+        self._spare = 2.0 if rng.random() < config.aliased else 1.0
         scene = self._scene(rng, picture, size)
         if rng.random() < config.blurred:
             scene = Blur.draw(rng, 0.9, 0.1).apply(scene)
@@ -97,20 +90,20 @@ class Composer:
     def _scene(self, rng: Generator, picture: int, size: Size) -> Image:
         if rng.random() < self._config.flat:
             return flat_colours(rng, size)
-        return Look.draw(rng, 0.4).apply(self._photograph(rng, picture, size))
+        return Look.draw(rng, 0.3).apply(self._photograph(rng, picture, size))
 
     def _photograph(self, rng: Generator, picture: int, size: Size) -> Image:
         """A part of a photograph, (H, W, 3)."""
         window, whole = Window.draw(rng), self._backgrounds.entries[picture].levels[0]
         scale = window.scale((whole.height, whole.width), size)
-        pixels, left = self._backgrounds.level(picture, scale)
+        pixels, left = self._backgrounds.level(picture, scale, self._spare)
         matrix = window.matrix(pixels.shape[:2], size, left)
         return warp(pixels, matrix, size, mirror=True).astype(np.float32) / 255
 
     def _layer(self, rng: Generator, picture: int, scene: Image, size: Size) -> Image:
         """One subject, premultiplied, (H, W, 4)."""
         if rng.random() < self._config.drawn:
-            draw = DRAWN[str(rng.choice(list(DRAWN)))]
+            draw = DRAWN[str(rng.choice(self._drawn))]
             added = draw(rng, self._texture(rng, picture, size))
         else:
             added = self._cutout(rng, size)
@@ -135,7 +128,7 @@ class Composer:
         whole = self._foregrounds.entries[index].levels[0]
         placement = Placement.draw(rng)
         scale = placement.scale((whole.height, whole.width), size)
-        pixels, _ = self._foregrounds.level(index, scale)
+        pixels, _ = self._foregrounds.level(index, scale, self._spare)
         matrix = placement.matrix(pixels.shape[:2], size)
         return np.asarray(warp(premultiply(pixels), matrix, size, mirror=False), np.float32)
 

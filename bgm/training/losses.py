@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bgm.config.training import LossConfig
+
 _LEVELS = 4
-
-
-@dataclass
-class LossConfig:
-    """Weight of each loss."""
-
-    alpha: float = 1.0
-    edges: float = 1.0
-    laplacian: float = 0.0
-    foreground: float = 1.0
-    error: float = 1.0
 
 
 def matting_losses(

@@ -75,12 +75,14 @@ class PictureStore:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_map": None}  # a worker maps the file itself
 
-    def level(self, index: int, scale: float) -> tuple[Pixels, float]:
+    def level(self, index: int, scale: float, spare: float = 1) -> tuple[Pixels, float]:
         """A picture for use at some scale.
 
         Args:
             index: Number of the picture.
             scale: The scale wanted, relative to the largest level.
+            spare: How much larger than wanted it shall be at least; what is then reduced by
+                interpolation looks as rough as what the network's own reduction leaves.
 
         Returns:
             The smallest level that is not smaller than wanted, (H, W, channels), not to be
@@ -88,7 +90,7 @@ class PictureStore:
         """
         levels = self.entries[index].levels
         chosen = 0
-        while chosen + 1 < len(levels) and scale <= 0.5:
+        while chosen + 1 < len(levels) and scale * spare <= 0.5:
             scale *= 2
             chosen += 1
         return self._read(levels[chosen]), scale
