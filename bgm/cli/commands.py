@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -164,7 +165,10 @@ def train(raw: DictConfig) -> int:
     config = parse_config(raw, TrainConfig)
     from bgm.training.train import run_training
 
-    finished = run_training(config, _output_dir(), to_plain(config))
+    output_dir = _output_dir()
+    _write_snapshot(OmegaConf.structured(config), output_dir / ".hydra")
+    command = shlex.join(["bgm-train", *HydraConfig.get().overrides.task])
+    finished = run_training(config, output_dir, to_plain(config), command)
     return EXIT_DONE if finished else EXIT_INTERRUPTED
 
 

@@ -51,6 +51,7 @@ class CompositeConfig:
     drawn: float = 0.35
     hard: float = 0.2
     shadow: float = 0.5
+    strangers: float = 0.08
     uneven_light: float = 0.3
     exposure: float = 0.8
     shaken: float = 0.6
@@ -125,9 +126,8 @@ class ValidationConfig:
     """The fixed set that the network is tried on along the way."""
 
     every: int = 2000
-    count: int = 4
+    count: int = 8
     sizes: list[list[int]] = field(default_factory=lambda: [[272, 480]])
-    pictures: int = 8
     seed: int = 12345
 
     def __post_init__(self) -> None:
@@ -153,6 +153,7 @@ class TrainConfig:
     threads: int | None = None
     seed: int = 0
     preview: int = 0
+    validate_only: bool = False
     log_seconds: float = 20
     save_minutes: float = 5
     on_existing: OnExisting = OnExisting.error

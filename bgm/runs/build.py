@@ -55,7 +55,13 @@ def create_trackers(
     if tracking.name not in TRACKERS:
         known = ", ".join([FILES_ALONE, *TRACKERS])
         raise ConfigError(f"tracking.name={tracking.name}: no such tracker; there are {known}")
-    settings = TrackerSettings(
+    settings = tracker_settings(tracking, output_dir)
+    return [*trackers, Guarded(TRACKERS[tracking.name](settings))]
+
+
+def tracker_settings(tracking: TrackingConfig, output_dir: Path) -> TrackerSettings:
+    """What the configuration says to a tracker."""
+    return TrackerSettings(
         mode=tracking.mode.name,
         project=tracking.project,
         name=tracking.run_name or "/".join(output_dir.parts[-2:]),
@@ -64,7 +70,6 @@ def create_trackers(
         tags=tracking.tags,
         options=tracking.options,
     )
-    return [*trackers, Guarded(TRACKERS[tracking.name](settings))]
 
 
 def layer_specs(outputs: OutputsConfig) -> list[LayerSpec]:

@@ -7,6 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from bgm.networks import MattingBase, MattingRefine
+
 
 class AveragedNetwork:
     """An exponential moving average of a network's weights and statistics.
@@ -19,12 +21,10 @@ class AveragedNetwork:
         network: The network with averaged weights, in evaluation mode.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
+    def __init__(self, network: MattingBase | MattingRefine, decay: float) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self._decay = decay
-        self._pairs = list(
-            zip(_floats(self.network), _floats(network), strict=True)
-        )
+        self._pairs = list(zip(_floats(self.network), _floats(network), strict=True))
 
     def update(self, step: int) -> None:
         """Take in the weights after a step, counted from 0."""
@@ -35,4 +35,8 @@ class AveragedNetwork:
 
 
 def _floats(network: nn.Module) -> list[Tensor]:
-    return [tensor for tensor in network.state_dict(keep_vars=True).values() if tensor.is_floating_point()]
+    return [
+        tensor
+        for tensor in network.state_dict(keep_vars=True).values()
+        if tensor.is_floating_point()
+    ]

@@ -105,7 +105,7 @@ def _line(length: float, angle: float) -> NDArray[np.float32]:
     ends = [(round((middle + s * dx) * 16), round((middle + s * dy) * 16)) for s in (-1, 1)]
     cv2.line(kernel, ends[0], ends[1], 255, 1, cv2.LINE_AA, 4)
     weights = kernel.astype(np.float32)
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 @dataclass(frozen=True)
@@ -211,4 +211,4 @@ class Shadow:
         )
         shape = cv2.warpAffine(alpha, matrix, (width, height), flags=cv2.INTER_LINEAR)
         shape = cv2.GaussianBlur(shape, (0, 0), max(0.5, self.softness * min(height, width)))
-        return scene * (1 - np.float32(self.depth) * shape[:, :, None])
+        return np.asarray(scene * (1 - np.float32(self.depth) * shape[:, :, None]))

@@ -32,6 +32,20 @@ class Sample(NamedTuple):
     fgr: NDArray[np.uint8]
 
 
+class Frame(NamedTuple):
+    """What all parts of one composite share.
+
+    Attributes:
+        size: Height and width.
+        picture: Number of the photograph that is its scene.
+        spare: How much larger than needed what is put into it is taken from the stores.
+    """
+
+    size: Size
+    picture: int
+    spare: float
+
+
 class Composer:
     """Makes composites from stores of cut-outs and of photographs.
 
@@ -61,20 +75,17 @@ class Composer:
     def make(self, rng: Generator, size: Size) -> Sample:
         """Make one composite of the given height and width; all of it follows from `rng`."""
         config = self._config
-        picture = int(rng.integers(len(self._backgrounds)))
-        self._spare = 2.0 if rng.random() < config.aliased else 1.0
-        scene = self._scene(rng, picture, size)
-        if rng.random() < config.blurred:
-            scene = Blur.draw(rng, 0.9, 0.1).apply(scene)
+        spare = 2.0 if rng.random() < config.aliased else 1.0
+        frame = Frame(size, int(rng.integers(len(self._backgrounds))), spare)
+        scene = self._scene(rng, frame)
         plate, subject = scene, np.zeros((*size, 4), np.float32)
         for _ in range(self._count(rng)):
-            added = self._layer(rng, picture, scene, size)
+            added = self._layer(rng, frame, plate)
             if rng.random() < config.shadow:
                 scene = Shadow.draw(rng).apply(scene, added[:, :, 3])
             subject = over(added, subject)
-        if rng.random() < 0.08:  # of somebody who stands outside the picture
-            stranger = fill(outline(rng, size), size)
-            scene = Shadow.draw(rng).apply(scene, stranger)
+        if rng.random() < config.strangers:
+            scene = Shadow.draw(rng).apply(scene, fill(outline(rng, size), size))
         if rng.random() < config.uneven_light:
             scene = scene * _gradient(rng, size)
         return _shoot(rng, config, scene, plate, subject)
@@ -87,50 +98,56 @@ class Composer:
             return int(rng.integers(2, 4))
         return 1
 
-    def _scene(self, rng: Generator, picture: int, size: Size) -> Image:
+    def _scene(self, rng: Generator, frame: Frame) -> Image:
+        """What is behind the subjects, (H, W, 3)."""
         if rng.random() < self._config.flat:
-            return flat_colours(rng, size)
-        return Look.draw(rng, 0.3).apply(self._photograph(rng, picture, size))
+            scene = flat_colours(rng, frame.size)
+        else:
+            scene = Look.draw(rng, 0.3).apply(self._photograph(rng, frame.picture, frame))
+        if rng.random() < self._config.blurred:
+            scene = Blur.draw(rng, 0.9, 0.1).apply(scene)
+        return scene
 
-    def _photograph(self, rng: Generator, picture: int, size: Size) -> Image:
+    def _photograph(self, rng: Generator, picture: int, frame: Frame) -> Image:
         """A part of a photograph, (H, W, 3)."""
         window, whole = Window.draw(rng), self._backgrounds.entries[picture].levels[0]
-        scale = window.scale((whole.height, whole.width), size)
-        pixels, left = self._backgrounds.level(picture, scale, self._spare)
-        matrix = window.matrix(pixels.shape[:2], size, left)
-        return warp(pixels, matrix, size, mirror=True).astype(np.float32) / 255
+        scale = window.scale((whole.height, whole.width), frame.size)
+        pixels, left = self._backgrounds.level(picture, scale, frame.spare)
+        matrix = window.matrix(pixels.shape[:2], frame.size, left)
+        return warp(pixels, matrix, frame.size, mirror=True).astype(np.float32) / 255
 
-    def _layer(self, rng: Generator, picture: int, scene: Image, size: Size) -> Image:
+    def _layer(self, rng: Generator, frame: Frame, scene: Image) -> Image:
         """One subject, premultiplied, (H, W, 4)."""
         if rng.random() < self._config.drawn:
             draw = DRAWN[str(rng.choice(self._drawn))]
-            added = draw(rng, self._texture(rng, picture, size))
+            added = draw(rng, self._texture(rng, frame))
         else:
-            added = self._cutout(rng, size)
+            added = self._cutout(rng, frame)
         if rng.random() < 0.7:
             added = Look.draw(rng, 0.5).apply_to_layer(added)
         if rng.random() < self._config.hard:
             added = match_colours(added, scene, rng.uniform(0.4, 1), rng.uniform(0.5, 1))
         return Blur.draw(rng, self._config.blurred, 0.06).apply(added)
 
-    def _texture(self, rng: Generator, picture: int, size: Size) -> Image:
+    def _texture(self, rng: Generator, frame: Frame) -> Image:
         """Colours for a drawn subject: of any photograph, of the scene's own, or flat."""
         choice = rng.random()
         if choice < 0.3:
-            return flat_colours(rng, size)
-        if choice < 0.8:
-            picture = int(rng.integers(len(self._backgrounds)))
-        return self._photograph(rng, picture, size)
+            return flat_colours(rng, frame.size)
+        own = choice >= 0.8
+        picture = frame.picture if own else int(rng.integers(len(self._backgrounds)))
+        return self._photograph(rng, picture, frame)
 
-    def _cutout(self, rng: Generator, size: Size) -> Image:
+    def _cutout(self, rng: Generator, frame: Frame) -> Image:
         index = int(np.searchsorted(self._chances, rng.random() * self._chances[-1]))
         index = min(index, len(self._foregrounds) - 1)
-        whole = self._foregrounds.entries[index].levels[0]
-        placement = Placement.draw(rng)
-        scale = placement.scale((whole.height, whole.width), size)
-        pixels, _ = self._foregrounds.level(index, scale, self._spare)
-        matrix = placement.matrix(pixels.shape[:2], size)
-        return np.asarray(warp(premultiply(pixels), matrix, size, mirror=False), np.float32)
+        entry = self._foregrounds.entries[index]
+        whole = (entry.levels[0].height, entry.levels[0].width)
+        placement = Placement.draw(rng).grounded(whole, frame.size, entry.cut)
+        scale = placement.scale(whole, frame.size)
+        pixels, _ = self._foregrounds.level(index, scale, frame.spare)
+        matrix = placement.matrix(pixels.shape[:2], frame.size)
+        return np.asarray(warp(premultiply(pixels), matrix, frame.size, mirror=False), np.float32)
 
 
 def chances(store: PictureStore, balance: float) -> NDArray[np.float64]:

@@ -16,8 +16,9 @@ from torch.nn import functional as F
 from bgm.networks import MattingBase, MattingRefine
 from bgm.networks.encoders import Features
 
-_HEADS = (1, 3, 1)  # alpha, foreground residual, error; hidden features follow
+_HEADS = [1, 3, 1]  # alpha, foreground residual, error; hidden features follow
 _SEEN = sum(_HEADS)
+_LEAST_ERROR = 1e-4
 
 
 class Result(NamedTuple):
@@ -72,7 +73,8 @@ class Trainee(nn.Module):
             coarse, residual, hid = self._coarse(photos_sm)
         assert coarse.err is not None
         joined = torch.cat([coarse.pha, residual], dim=1)
-        refined, _ = self.network.refiner(photos, joined, coarse.err, hid)
+        # Where no error is expected nothing would be refined, and nothing learnt.
+        refined, _ = self.network.refiner(photos, joined, coarse.err + _LEAST_ERROR, hid)
         refined = refined.float()
         result = Result(pass_clamp(refined[:, :1]), pass_clamp(refined[:, 1:] + src), None)
         return [result] if self.frozen else [coarse, result]
@@ -82,7 +84,7 @@ class Trainee(nn.Module):
         features = network.backbone(photos)
         deepest = network.aspp(features.sixteenth)
         output = self._decode(deepest, features).float()
-        pha, residual, err = output[:, :_SEEN].split(_HEADS, dim=1)
+        pha, residual, err = torch.split(output[:, :_SEEN], _HEADS, dim=1)
         fgr = pass_clamp(residual + photos[:, :3])
         hid = output[:, _SEEN:].relu()
         return Result(pass_clamp(pha), fgr, pass_clamp(err)), residual, hid

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-Image = NDArray[np.float32]
-"""(H, W, channels), values in [0, 1]."""
+Image = NDArray[Any]
+"""float32, (H, W, channels), values in [0, 1]."""
 
 Size = tuple[int, int]
 """Height and width."""
+
+_UPRIGHT = 8.0  # degrees: one that is turned more does not stand
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,19 @@ class Placement:
             flip=rng.random() < 0.5,
             stretch=math.exp(rng.normal(0, 0.08)),
         )
+
+    def grounded(self, subject: Size, picture: Size, cut: bool) -> Placement:
+        """The same, but a subject that is cut off below mostly stands at the picture's edge.
+
+        Args:
+            subject: Its size.
+            picture: Size of the picture.
+            cut: Whether it is cut off below, as people seen from the waist up are.
+        """
+        if not cut or abs(self.angle) > _UPRIGHT:
+            return self
+        half = self.scale(subject, picture) * subject[0] / 2 / picture[0]
+        return replace(self, y=max(self.y, 1.02 - half))
 
     def scale(self, subject: Size, picture: Size) -> float:
         """The scale that this placement asks of a subject in a picture."""
@@ -154,13 +170,13 @@ class Shake:
         """The affine map, (2, 3), about the middle of a picture of this size."""
         middle = ((size[1] - 1) / 2, (size[0] - 1) / 2)
         matrix = cv2.getRotationMatrix2D(middle, self.angle, self.zoom)
-        matrix[:, 2] += (self.x, self.y)
+        matrix[:, 2] += np.array([self.x, self.y])
         return np.asarray(matrix)
 
 
 def warp(
-    pixels: NDArray[np.generic], matrix: NDArray[np.float64], size: Size, *, mirror: bool
-) -> NDArray[np.generic]:
+    pixels: NDArray[Any], matrix: NDArray[np.float64], size: Size, *, mirror: bool
+) -> NDArray[Any]:
     """Move pixels, by bilinear interpolation.
 
     Args:

@@ -1,4 +1,4 @@
-"""The loop: step after step, with a word now and then, until the end or until it is asked to end."""
+"""The loop: step after step, with a word now and then, until the last or until asked to end."""
 
 from __future__ import annotations
 
@@ -35,6 +35,9 @@ class Duties(Protocol):
 
     def save(self) -> None:
         """Save the state."""
+
+    def finish(self, finished: bool) -> None:
+        """Say how it ended."""
 
 
 class Meter:
@@ -110,7 +113,9 @@ def run_steps(
         meter.count(batch, trainer.step(batch))
         over = trainer.steps_done == last
         if meter.seconds >= duties.log_seconds or over:
-            duties.tell({"step": trainer.steps_done, "rate": trainer.rate, **meter.word()})
+            word = meter.word()
+            trainer.seconds += word["seconds"]
+            duties.tell({"step": trainer.steps_done, "rate": trainer.rate, **word})
         if trainer.steps_done % duties.every == 0 or over:
             duties.validate()
             meter = Meter()

@@ -52,8 +52,8 @@ def sobel(x: Tensor) -> Tensor:
     slope = x.new_tensor([-1.0, 0.0, 1.0]) / 2
     kernels = torch.stack([torch.outer(smooth, slope), torch.outer(slope, smooth)])[:, None]
     padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    across, down = F.conv2d(padded, kernels).split(1, dim=1)
-    return (across.square() + down.square() + 1e-6).sqrt()
+    gradients = F.conv2d(padded, kernels)
+    return (gradients.square().sum(dim=1, keepdim=True) + 1e-6).sqrt()
 
 
 def _laplacian_loss(pha: Tensor, true: Tensor) -> Tensor:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
-from bgm.config.training import ModelName, TrainConfig
+from bgm.config.schema import ModelName
+from bgm.config.training import TrainConfig
 from bgm.errors import CheckpointError, ConfigError
 from bgm.networks import MattingBase, MattingRefine
-from bgm.networks.checkpoints import identify, load_checkpoint, read_state_dict
+from bgm.networks.checkpoints import find_checkpoint, identify, load_checkpoint, read_state_dict
 from bgm.training.forward import start_as_difference
 from bgm.training.trainer import Network
 
@@ -27,9 +28,7 @@ def create_network(config: TrainConfig) -> Network:
         ConfigError: The stage needs a checkpoint, and there is none.
     """
     backbone, model = config.backbone.name.name, config.stage.model
-    network: Network = (
-        MattingBase(backbone) if model is ModelName.base else MattingRefine(backbone)
-    )
+    network: Network = MattingBase(backbone) if model is ModelName.base else MattingRefine(backbone)
     if config.checkpoint is None:
         if config.stage.frozen:
             raise ConfigError(
@@ -38,9 +37,7 @@ def create_network(config: TrainConfig) -> Network:
             )
         start_as_difference(network)
         return network
-    path = Path(config.checkpoint)
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint={path} does not exist")
+    path = find_checkpoint(config.checkpoint, model.name, backbone)
     _load(network, path, model.name, backbone)
     return network
 
@@ -81,5 +78,5 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
 def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -55,7 +55,7 @@ def layer(colours: Image, alpha: Image) -> Image:
 
 def over(top: Image, bottom: Image) -> Image:
     """One premultiplied layer over another."""
-    return top + bottom * (1 - top[:, :, 3:])
+    return np.asarray(top + bottom * (1 - top[:, :, 3:]))
 
 
 def shape(rng: Generator, colours: Image) -> Image:

@@ -35,8 +35,9 @@ def write_sheet(path: Path, batches: Batches, count: int) -> None:
 def _strips(batches: Batches) -> Iterator[Pixels]:
     step = 0
     while True:
-        for parts in zip(*(part.permute(0, 2, 3, 1).numpy() for part in batches[step])):
-            yield strip(parts)
+        parts = (part.permute(0, 2, 3, 1).numpy() for part in batches[step])
+        for pictures in zip(*parts, strict=True):
+            yield strip(pictures)
         step += 1
 
 
@@ -62,7 +63,9 @@ def _tile(picture: Pixels, side: int) -> Pixels:
     """A picture in the middle of a grey square."""
     scale = side / max(picture.shape[:2])
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
+    small = cv2.resize(
+        picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
+    )
     tile = np.full((side, side, 3), 60, np.uint8)
     top, left = (side - size[1]) // 2, (side - size[0]) // 2
     tile[top : top + size[1], left : left + size[0]] = small.reshape(size[1], size[0], -1)

@@ -74,7 +74,7 @@ def _expand(item: str) -> list[tuple[Path, Path]]:
     if path.is_dir():
         files = [(file, file.relative_to(path)) for file in _pictures(path.rglob("*"))]
     else:
-        matches = [Path(match) for match in glob.glob(str(path), recursive=True)]
+        matches = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - absolute ones too
         files = [(file, Path(file.name)) for file in _pictures(matches)]
     if not files:
         raise DataError(f"{item}: there is no picture ({', '.join(sorted(SUFFIXES))})")
@@ -155,7 +155,9 @@ def read_background(source: Source) -> Pixels:
 def _large_enough(pixels: Pixels, path: Path) -> Pixels:
     height, width = pixels.shape[:2]
     if min(height, width) < LEAST_SIDE:
-        raise DataError(f"{path} is tiny: {width}x{height} pixels, of which {LEAST_SIDE} are needed")
+        raise DataError(
+            f"{path} is tiny: {width}x{height} pixels, of which {LEAST_SIDE} are needed"
+        )
     return pixels
 
 

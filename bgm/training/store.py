@@ -9,23 +9,29 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from bgm.errors import BgmError, write_error
+from bgm.records.atomic import PARTIAL_SUFFIX, write_atomically
 from bgm.training.sources import Pixels, Source
 
 log = logging.getLogger(__name__)
 
-_VERSION = 1
+_VERSION = 2
 _SMALLEST = 48
+_AT_ONCE = 8
+_RGBA = 4
+_SOLID = 200  # of 255
+_CUT = 0.35  # of the lower edge
 
 
 class Level(NamedTuple):
@@ -44,11 +50,13 @@ class Entry:
         name: Its file's name.
         kind: What sort of subject it is.
         levels: Its sizes, the largest first.
+        cut: Whether the subject reaches the lower edge, as if cut off there.
     """
 
     name: str
     kind: str
     levels: list[Level]
+    cut: bool
 
 
 class PictureStore:
@@ -62,7 +70,7 @@ class PictureStore:
         index = json.loads(path.read_text(encoding="utf-8"))
         self.channels: int = index["channels"]
         self.entries = [
-            Entry(entry["name"], entry["kind"], [Level(*level) for level in entry["levels"]])
+            Entry(**{**entry, "levels": [Level(*level) for level in entry["levels"]]})
             for entry in index["entries"]
         ]
         self.refused: list[str] = index["refused"]
@@ -142,7 +150,9 @@ def _key(sources: Sequence[Source], reader: str, longest_side: int) -> str:
         for path in (source.path, source.alpha):
             if path is not None:
                 facts = path.stat()
-                digest.update(f"{path}|{source.kind}|{facts.st_size}|{facts.st_mtime_ns}\n".encode())
+                digest.update(
+                    f"{path}|{source.kind}|{facts.st_size}|{facts.st_mtime_ns}\n".encode()
+                )
     return digest.hexdigest()[:20]
 
 
@@ -159,29 +169,42 @@ def _write(
         except BgmError as error:
             return str(error)
 
-    entries, refused, offset, channels = [], [], 0, 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
+    partial = path.with_name(f".{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}")
+    index: dict[str, Any] = {"channels": 0, "entries": [], "refused": []}
     with partial.open("wb") as file, ThreadPoolExecutor(threads) as pool:
-        for source, result in zip(sources, pool.map(attempt, sources), strict=True):
-            if isinstance(result, str):
-                refused.append(result)
-                continue
-            levels = []
-            for pixels in result:
-                levels.append(Level(offset, *pixels.shape[:2]))
-                channels = pixels.shape[2]
-                offset += file.write(np.ascontiguousarray(pixels).data)
-            entries.append(Entry(source.path.name, source.kind, levels))
+        for some in _chunks(sources, threads * _AT_ONCE):  # or memory could fill up with pictures
+            for source, result in zip(some, pool.map(attempt, some), strict=True):
+                if isinstance(result, str):
+                    index["refused"].append(result)
+                else:
+                    index["channels"] = result[0].shape[2]
+                    index["entries"].append(asdict(_append(file, source, result)))
     partial.replace(path.with_suffix(".bin"))
-    index = {"channels": channels, "entries": [asdict(entry) for entry in entries]}
-    partial.write_text(json.dumps({**index, "refused": refused}), encoding="utf-8")
-    partial.replace(path)
+    write_atomically(path, json.dumps(index).encode())
+
+
+def _append(file: BinaryIO, source: Source, pyramid: Sequence[Pixels]) -> Entry:
+    """Write a picture's levels to the end of a file."""
+    levels = []
+    for pixels in pyramid:
+        levels.append(Level(file.tell(), *pixels.shape[:2]))
+        file.write(np.ascontiguousarray(pixels).data)
+    edge = pyramid[0][-1]
+    cut = edge.shape[1] == _RGBA and bool((edge[:, 3] > _SOLID).mean() > _CUT)
+    return Entry(source.path.name, source.kind, levels, cut)
+
+
+def _chunks(sources: Sequence[Source], size: int) -> Iterator[Sequence[Source]]:
+    for start in range(0, len(sources), size):
+        yield sources[start : start + size]
 
 
 def _pyramid(pixels: Pixels, longest_side: int) -> Iterator[Pixels]:
     """A picture in ever smaller sizes, its colours weighted with alpha where it has one."""
-    linear = premultiply(pixels) if pixels.shape[2] == 4 else pixels.astype(np.float32) / 255
+    linear: NDArray[Any] = pixels.astype(np.float32) / 255
+    if pixels.shape[2] == _RGBA:
+        linear = premultiply(pixels)
     longest = max(pixels.shape[:2])
     if longest > longest_side:
         linear = _reduce(linear, longest_side / longest)
@@ -206,7 +229,7 @@ def _reduce(pixels: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
 
 
 def _to_straight(linear: NDArray[np.float32]) -> Pixels:
-    if linear.shape[2] == 4:
+    if linear.shape[2] == _RGBA:
         linear = linear.copy()
         linear[:, :, :3] /= np.maximum(linear[:, :, 3:], 1e-6)
     return np.asarray((linear * 255 + 0.5).clip(0, 255), np.uint8)

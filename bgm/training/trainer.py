@@ -15,6 +15,7 @@ from bgm.networks import MattingBase, MattingRefine
 from bgm.training.averaging import AveragedNetwork
 from bgm.training.batches import Batch
 from bgm.training.forward import Result, Trainee
+from bgm.training.geometry import Size
 from bgm.training.losses import matting_losses, weigh
 from bgm.training.schedule import Schedule
 
@@ -39,6 +40,7 @@ class Trainer:
         average: The averaged weights.
         steps_done: Steps so far.
         samples: Composites seen so far, by all processes.
+        seconds: Time spent on them.
     """
 
     def __init__(
@@ -56,17 +58,17 @@ class Trainer:
         self.average = AveragedNetwork(network, stage.average)
         self.steps_done = 0
         self.samples = 0
+        self.seconds = 0.0
         self._precision = precision
         self._seed, self._rank, self._world = seed, rank, world
         self._schedule = Schedule(stage.rate, stage.steps, stage.warmup, stage.decay)
-        trainee = Trainee(network, stage.frozen).to(memory_format=torch.channels_last).train()
+        trainee = Trainee(network, stage.frozen).train()
+        trainee.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._learning = [p for p in trainee.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(
             self._learning, stage.rate, weight_decay=stage.weight_decay, fused=True
         )
-        self._scaler = torch.amp.GradScaler(
-            self.device.type, enabled=precision is torch.float16
-        )
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=precision is torch.float16)
         self._trainee: nn.Module = trainee
         if world > 1:
             self._trainee = nn.parallel.DistributedDataParallel(trainee)
@@ -83,7 +85,7 @@ class Trainer:
             Each loss, and the norm of the gradient before clipping, as single numbers.
         """
         batch = batch.prepared(self.device)
-        self._seed_step()
+        self._seed_step((batch.src.shape[2], batch.src.shape[3]))
         for group in self._optimizer.param_groups:
             group["lr"] = self.rate
         with torch.autocast(
@@ -102,13 +104,14 @@ class Trainer:
         self.samples += len(batch.src) * self._world
         return {**{name: loss.detach() for name, loss in losses.items()}, "norm": norm}
 
-    def _seed_step(self) -> None:
+    def _seed_step(self, size: Size) -> None:
         """Let what is random in a step, such as the scale of the coarse pass, follow from it."""
         rng = np.random.default_rng([self._seed, self.steps_done, 1 + self._rank])
         torch.manual_seed(int(rng.integers(2**62)))
         if isinstance(self.network, MattingRefine):
             shared = np.random.default_rng([self._seed, self.steps_done])
-            self.network.backbone_scale = float(shared.choice(self.stage.scales))
+            scale = float(shared.choice(self.stage.scales))
+            set_refiner(self.network, scale, round(self.stage.refined * size[0] * size[1]))
 
     def _losses(self, results: list[Result], batch: Batch) -> dict[str, Tensor]:
         """The losses of all results together, and their weighted sum as `total`."""
@@ -132,6 +135,7 @@ class Trainer:
             "random": torch.get_rng_state(),
             "steps_done": self.steps_done,
             "samples": self.samples,
+            "seconds": self.seconds,
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -143,6 +147,13 @@ class Trainer:
         torch.set_rng_state(state["random"])
         self.steps_done = state["steps_done"]
         self.samples = state["samples"]
+        self.seconds = state["seconds"]
+
+
+def set_refiner(network: MattingRefine, scale: float, pixels: int) -> None:
+    """Set the scale of the coarse pass, and how many pixels of a picture are refined."""
+    network.backbone_scale = scale
+    network.refiner.sample_pixels = pixels
 
 
 def _resize(truth: Tensor, like: Tensor) -> Tensor:

@@ -13,17 +13,21 @@ from torch import Tensor
 
 from bgm.config.training import CompositeConfig, ValidationConfig
 from bgm.evaluation import alpha_errors
+from bgm.networks import MattingRefine
 from bgm.training.batches import collate
 from bgm.training.composites import Composer, Sample
 from bgm.training.procedural import DRAWN
 from bgm.training.store import PictureStore
-from bgm.training.trainer import Network
+from bgm.training.trainer import Network, set_refiner
 
 SCORES = ("mad", "mse", "grad", "conn")
 """The errors of alpha that are kept; `mad` and `mse` times 1000."""
 
 AVERAGE = "all"
 """Name of the row that averages over the kinds."""
+
+# What is recommended for HD; the share of refined pixels is the same at all sizes.
+_HD_SCALE, _HD_SAMPLE_PIXELS, _HD_AREA = 0.25, 80_000, 1920 * 1080
 
 Grey = NDArray[np.uint8]
 Table = dict[str, dict[str, float]]
@@ -46,7 +50,7 @@ def make_items(
 ) -> list[Item]:
     """The validation set: each kind of subject, drawn ones, the hard case, and nothing at all."""
     plain = replace(composites, empty=0, several=0, drawn=0, hard=0, blurred=0.2)
-    kinds = {kind: plain for kind in sorted({entry.kind for entry in foregrounds.entries})}
+    kinds = dict.fromkeys(sorted({entry.kind for entry in foregrounds.entries}), plain)
     kinds |= {f"drawn {name}": replace(plain, drawn=1) for name in DRAWN if name != "shape"}
     kinds |= {"hard": replace(plain, hard=1, drawn=0.2), "empty": replace(plain, empty=1)}
     items = []
@@ -60,7 +64,9 @@ def make_items(
     return items
 
 
-def validate(network: Network, items: Sequence[Item], device: torch.device) -> tuple[Table, list[Grey]]:
+def validate(
+    network: Network, items: Sequence[Item], device: torch.device
+) -> tuple[Table, list[Grey]]:
     """Score a network.
 
     Returns:
@@ -73,6 +79,9 @@ def validate(network: Network, items: Sequence[Item], device: torch.device) -> t
 def predict(network: Network, sample: Sample, device: torch.device) -> Grey:
     """The matte of one composite, (H, W)."""
     batch = collate([sample]).prepared(device)
+    if isinstance(network, MattingRefine):
+        area = batch.pha.shape[2] * batch.pha.shape[3]
+        set_refiner(network, _HD_SCALE, round(_HD_SAMPLE_PIXELS * area / _HD_AREA))
     with torch.inference_mode():
         pha: Tensor = network(batch.src, batch.bgr).pha
     return np.asarray((pha[0, 0] * 255).round().byte().cpu())
@@ -98,9 +107,10 @@ def _short(value: float) -> float:
 
 
 def difference_key(items: Sequence[Item]) -> tuple[Table, list[Grey]]:
-    """What the best difference key makes of the set: the thresholds that suit it best as a whole."""
+    """What a difference key makes of the set, with the thresholds that suit it best as a whole."""
     differences = [cv2.absdiff(i.sample.src, i.sample.bgr).max(axis=2) for i in items]
-    thresholds = [(low, low + width) for low in (2, 5, 10, 15, 20, 30) for width in (5, 15, 40, 80)]
+    lows, widths = (2, 5, 10, 15, 20, 30), (5, 15, 40, 80)
+    thresholds = [(low, low + width) for low in lows for width in widths]
 
     def mattes(low: int, high: int) -> list[Grey]:
         ramp = ((np.arange(256) - low) / (high - low) * 255).clip(0, 255).astype(np.uint8)
@@ -114,4 +124,3 @@ def difference_key(items: Sequence[Item]) -> tuple[Table, list[Grey]]:
 
     best = mattes(*min(thresholds, key=error))
     return score(items, best), best
-
