@@ -19,6 +19,7 @@ from bgm.training.composites import Composer, Sample
 from bgm.training.geometry import Size
 
 _AHEAD = 4  # batches that each worker keeps ready
+_FEWEST = 2  # pictures of a batch: batch normalisation cannot learn from one
 
 
 class Batch(NamedTuple):
@@ -72,7 +73,7 @@ class Batches(Dataset[Batch]):
         # All ranks take the same size, so that none waits for another.
         chosen = np.random.default_rng([self._seed, step]).integers(len(self._sizes))
         size = self._sizes[int(chosen)]
-        count = max(1, self._pixels // (size[0] * size[1]))
+        count = max(_FEWEST, self._pixels // (size[0] * size[1]))
         seeds = ([self._seed, step, 1 + self._rank, number] for number in range(count))
         return collate([self._composer.make(np.random.default_rng(s), size) for s in seeds])
 

@@ -6,7 +6,7 @@ is wrong, and stay a hole. Here gradients pass a clamp as if it were not there.
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -103,9 +103,22 @@ class Trainee(nn.Module):
         return self.network.backbone, self.network.aspp, self.network.decoder
 
 
+class _PassClamp(torch.autograd.Function):
+    """Exactly the clamp going forward, and exactly nothing going back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clamp(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
 def pass_clamp(x: Tensor) -> Tensor:
     """Clamp to [0, 1], with the gradient of x itself."""
-    return x + (x.clamp(0, 1) - x).detach()
+    clamped: Tensor = _PassClamp.apply(x)  # type: ignore[no-untyped-call]
+    return clamped
 
 
 def start_as_difference(network: MattingBase | MattingRefine) -> None:
