@@ -69,7 +69,7 @@ class RunDuties:
     def tell(self, entry: Entry) -> None:
         """Say how it goes."""
         self._write_down({**entry, "samples": self._trainer.samples, "hours": self._hours()})
-        losses = " ".join(f"{name} {value:.4f}" for name, value in entry["losses"].items())
+        losses = " ".join(f"{name} {value:.4f}" for name, value in entry["losses"].items() if value)
         steps = self._trainer.stage.steps
         left = (steps - entry["step"]) / max(entry["steps_per_second"], 1e-9)
         log.info(

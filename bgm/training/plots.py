@@ -35,7 +35,9 @@ def draw_curves(folder: Path, entries: Sequence[Entry]) -> None:
 def _draw_losses(axes: Any, entries: Sequence[Entry]) -> None:
     """Losses at which one can see something: without the first, very large ones."""
     shown = entries[int(len(entries) * _FIRST_PART_LEFT_OUT) :]
-    names = [name for name in (shown[0]["losses"] if shown else {}) if name != "norm"]
+    names = [
+        name for name in (shown[0]["losses"] if shown else {}) if name not in ("norm", "left_out")
+    ]
     for name in names:
         values = [entry["losses"][name] for entry in shown]
         axes.plot([entry["step"] for entry in shown], values, label=name, linewidth=1)

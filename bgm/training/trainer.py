@@ -82,7 +82,8 @@ class Trainer:
         """Learn from a batch.
 
         Returns:
-            Each loss, and the norm of the gradient before clipping, as single numbers.
+            Each loss; the norm of the gradient before clipping; and 1 if the step was left out,
+            because that norm was not finite. All as single numbers.
         """
         batch = batch.prepared(self.device)
         self._seed_step((batch.src.shape[2], batch.src.shape[3]))
@@ -96,13 +97,16 @@ class Trainer:
         self._scaler.scale(losses["total"]).backward()  # type: ignore[no-untyped-call]
         self._scaler.unscale_(self._optimizer)
         norm = nn.utils.clip_grad_norm_(self._learning, self.stage.clip)
-        self._scaler.step(self._optimizer)
+        usable = torch.isfinite(norm)
+        if usable:  # else this step is left out, as a step into nowhere could not be taken back
+            self._scaler.step(self._optimizer)
         self._scaler.update()
         self._optimizer.zero_grad(set_to_none=True)
         self.average.update(self.steps_done)
         self.steps_done += 1
         self.samples += len(batch.src) * self._world
-        return {**{name: loss.detach() for name, loss in losses.items()}, "norm": norm}
+        known = {name: loss.detach() for name, loss in losses.items()}
+        return {**known, "norm": norm.nan_to_num(0, 0, 0), "left_out": (~usable).float()}
 
     def _seed_step(self, size: Size) -> None:
         """Let what is random in a step, such as the scale of the coarse pass, follow from it."""
