@@ -6,6 +6,7 @@ So there is no state to keep for an exact resume, and any number of workers make
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -79,7 +80,11 @@ class Batches(Dataset[Batch]):
 
 
 def batches_from(batches: Batches, first: int, end: int, workers: int) -> Iterator[Batch]:
-    """The batches of the steps from `first` to before `end`, in order, made ahead by workers."""
+    """The batches of the steps from `first` to before `end`, in order, made ahead by workers.
+
+    Raises:
+        RuntimeError: While iterating: a worker died.
+    """
     loader = DataLoader(
         batches,
         batch_size=None,
@@ -90,12 +95,16 @@ def batches_from(batches: Batches, first: int, end: int, workers: int) -> Iterat
         # A fork of a process whose threads have computed may wait for them for ever.
         multiprocessing_context="spawn" if workers else None,
     )
-    return iter(loader)
+    coming = iter(loader)
+    if workers and threading.current_thread() is threading.main_thread():
+        # torch would raise for a dead worker in the middle of a step, as when a scheduler ends all
+        # processes at once; it is early enough to hear of it from the next batch.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    return coming
 
 
 def _start_worker(number: int) -> None:
     """Leave Ctrl-C to the process that trains, and take one processor only."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

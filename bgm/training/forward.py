@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from bgm.networks import MattingBase, MattingRefine
 from bgm.networks.encoders import Features
+from bgm.networks.refiner import BLOCK, Refiner
 
 _HEADS = [1, 3, 1]  # alpha, foreground residual, error; hidden features follow
 _SEEN = sum(_HEADS)
@@ -74,8 +75,8 @@ class Trainee(nn.Module):
         assert coarse.err is not None
         joined = torch.cat([coarse.pha, residual], dim=1)
         # Where no error is expected nothing would be refined, and nothing learnt.
-        refined, _ = self.network.refiner(photos, joined, coarse.err + _LEAST_ERROR, hid)
-        refined = refined.float()
+        err = coarse.err + _LEAST_ERROR
+        refined = refine_chosen(self.network.refiner, photos, joined, err, hid).float()
         result = Result(pass_clamp(refined[:, :1]), pass_clamp(refined[:, 1:] + src), None)
         return [result] if self.frozen else [coarse, result]
 
@@ -101,6 +102,34 @@ class Trainee(nn.Module):
 
     def _coarse_parts(self) -> tuple[nn.Module, ...]:
         return self.network.backbone, self.network.aspp, self.network.decoder
+
+
+def refine_chosen(
+    refiner: Refiner, photos: Tensor, coarse: Tensor, err: Tensor, hid: Tensor
+) -> Tensor:
+    """What the refiner returns in mode `sampling`, computed on whole pictures.
+
+    Gradients of thousands of small windows take ten times as long as those of a few whole pictures.
+
+    Args:
+        refiner: The refiner, in mode `sampling`.
+        photos: Source and background, (B, 6, H, W).
+        coarse: Alpha and foreground residual of the coarse network, (B, 4, h, w).
+        err: Expected error, (B, 1, h, w).
+        hid: Hidden features, (B, 32, h, w).
+
+    Returns:
+        Alpha and foreground residual, (B, 4, H, W).
+    """
+    size = photos.shape[2:]
+    chosen = refiner.choose_blocks(err, (size[0] // BLOCK, size[1] // BLOCK))
+    refiner.mode, usual = "full", refiner.mode
+    refined: Tensor = refiner(photos, coarse, err, hid)[0]
+    refiner.mode = usual
+    rest = F.interpolate(coarse, size, mode="bilinear", align_corners=False)
+    return torch.where(
+        chosen.repeat_interleave(BLOCK, 2).repeat_interleave(BLOCK, 3), refined, rest
+    )
 
 
 class _PassClamp(torch.autograd.Function):
