@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -18,6 +19,7 @@ from bgm.cli.application import (
     run_application,
 )
 from bgm.config.schema import BenchmarkConfig, CompareConfig, Config, EvaluateConfig, to_plain
+from bgm.config.training import TrainConfig
 from bgm.config.validation import parse_config
 from bgm.errors import write_error
 
@@ -40,6 +42,11 @@ def main_compare() -> NoReturn:
 def main_benchmark() -> NoReturn:
     """Run the command `bgm-benchmark`."""
     sys.exit(run_application(BENCHMARK))
+
+
+def main_train() -> NoReturn:
+    """Run the command `bgm-train`."""
+    sys.exit(run_application(TRAIN))
 
 
 def matte(raw: DictConfig) -> int:
@@ -138,10 +145,33 @@ def benchmark(raw: DictConfig) -> int:
     return EXIT_DONE
 
 
+def train(raw: DictConfig) -> int:
+    """Train a network.
+
+    Args:
+        raw: The composed configuration.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BgmError: The run cannot start.
+    """
+    config = parse_config(raw, TrainConfig)
+    from bgm.training.train import run_training
+
+    output_dir = _output_dir()
+    _write_snapshot(OmegaConf.structured(config), output_dir / ".hydra")
+    command = shlex.join(["bgm-train", *HydraConfig.get().overrides.task])
+    finished = run_training(config, output_dir, to_plain(config), command)
+    return EXIT_DONE if finished else EXIT_INTERRUPTED
+
+
 MATTE = Command(matte, "bgm", Config, after_sweep=compare_sweep)
 EVALUATE = Command(evaluate, "evaluate", EvaluateConfig)
 COMPARE = Command(compare, "compare", CompareConfig)
 BENCHMARK = Command(benchmark, "benchmark", BenchmarkConfig)
+TRAIN = Command(train, "train", TrainConfig)
 
 
 def _output_dir() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from bgm.records.record import ImageRecord, Timings
@@ -23,6 +24,42 @@ _COLUMNS: list[str | int] = [
 _LONGEST_TAG = 64
 
 
+def begin_run(
+    settings: TrackerSettings, folder: Path, config: dict[str, Any], **more: Any
+) -> tuple[Any, Any]:
+    """Begin a W&B run.
+
+    Args:
+        settings: What is said about it; W&B's own environment variables win.
+        folder: Where W&B keeps its files.
+        config: The settings to show, as nested plain values.
+        more: Further arguments of `wandb.init`.
+
+    Returns:
+        The module `wandb`, and the run.
+    """
+    import wandb  # slow to import, and not needed by runs that are not logged to it
+
+    named = os.environ.get("WANDB_TAGS")
+    tags = settings.tags if named is None else named.split(",")
+    mode: Any = os.environ.get("WANDB_MODE", settings.mode)
+    # Given one by one: W&B looks at its environment only once, and a sweep is many runs.
+    run = wandb.init(
+        project=os.environ.get("WANDB_PROJECT", settings.project),
+        name=os.environ.get("WANDB_NAME", settings.name),
+        group=os.environ.get("WANDB_RUN_GROUP", settings.group),
+        job_type=os.environ.get("WANDB_JOB_TYPE", settings.job_type),
+        tags=[tag[:_LONGEST_TAG] for tag in tags if tag],
+        dir=os.environ.get("WANDB_DIR", str(folder)),
+        mode=mode,
+        config=config,
+        reinit="create_new",
+        settings=wandb.Settings(silent=True, console="off"),
+        **more,
+    )
+    return wandb, run
+
+
 @register_tracker("wandb")
 class WandbTracker:
     """One W&B run: settings, a table of images, running figures, samples and the summary.
@@ -36,27 +73,10 @@ class WandbTracker:
 
     def start(self, run: RunInfo) -> None:
         """Start the W&B run in the run's own directory."""
-        import wandb  # slow to import, and not needed by runs that are not logged to it
-
-        self._wandb = wandb
         self._rows = [_row(record) for record in run.settled]
         self._started = time.perf_counter()
-        settings = self._settings
-        named = os.environ.get("WANDB_TAGS")
-        tags = settings.tags if named is None else named.split(",")
-        mode: Any = os.environ.get("WANDB_MODE", settings.mode)
-        # Given one by one: W&B looks at its environment only once, and a sweep is many runs.
-        self._run: Any = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", settings.project),
-            name=os.environ.get("WANDB_NAME", settings.name),
-            group=os.environ.get("WANDB_RUN_GROUP", settings.group),
-            job_type=os.environ.get("WANDB_JOB_TYPE", settings.job_type),
-            tags=[tag[:_LONGEST_TAG] for tag in tags if tag],
-            dir=os.environ.get("WANDB_DIR", str(run.output_dir)),
-            mode=mode,
-            config={**run.config, "facts": run.facts},
-            reinit="create_new",
-            settings=wandb.Settings(silent=True, console="off"),
+        self._wandb, self._run = begin_run(
+            self._settings, run.output_dir, {**run.config, "facts": run.facts}
         )
 
     def image(self, record: ImageRecord, preview: Preview | None) -> None:
