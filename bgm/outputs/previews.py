@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bgm.data.datasets import to_unit_float
+from bgm.data.pixels import to_unit
 from bgm.inference.matte import Matte
 from bgm.outputs.layers import to_host
 
@@ -34,7 +34,7 @@ def strip(src: Tensor, matte: Matte, height: int = 320) -> NDArray[np.uint8]:
         RGB, (height, width, 3), uint8.
     """
     layers = [
-        to_unit_float(src),
+        to_unit(src),
         matte.alpha,
         matte.composite(_board(matte)),
         matte.error,
