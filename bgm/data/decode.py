@@ -114,8 +114,8 @@ def _read(path: Path, image: Image.Image, bits: int, orientation: int) -> Pixels
 
 def _orientation(path: Path, image: Image.Image) -> tuple[int, str | None]:
     """How an image lies by its EXIF, 1 to 8, and what is wrong with that."""
-    if image.format == "TIFF":
-        image.load()  # which turns it, and takes the orientation away
+    if image.format not in _JPEGS:
+        image.load()  # what is cut short fails here; a TIFF is turned, and loses its orientation
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
