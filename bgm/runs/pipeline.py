@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
+import numpy as np
 from numpy.typing import NDArray
 
 from bgm.data import Pair
@@ -21,6 +21,7 @@ from bgm.inference.fallback import Fallback
 from bgm.inference.matte import Matte
 from bgm.inference.predictor import Predictor, Staged, check_pair
 from bgm.outputs import LayerBuilder, Writer, strip, to_rgba8
+from bgm.outputs.layers import Pixels
 from bgm.records.fingerprints import InputFile, fingerprint
 from bgm.records.record import ImageRecord
 from bgm.records.timing import Timer
@@ -39,12 +40,12 @@ class Batch:
     Attributes:
         samples: The images.
         records: Their records.
-        staged: The images on the device; None if it has no memory for them.
+        staged: The images on the device; or why they could not be brought there.
     """
 
     samples: list[Sample]
     records: list[ImageRecord]
-    staged: Staged | None
+    staged: Staged | Exception
 
 
 class Pipeline:
@@ -154,9 +155,7 @@ class Pipeline:
                 record.remarks.append(f"not aligned: the plate is {sample.alignment.reason}")
             record.timings.load_ms, record.timings.align_ms = sample.load_ms, sample.align_ms
             records.append(record)
-        staged = None
-        with suppress(torch.OutOfMemoryError):  # left to the fallback
-            staged = self._predictor.stage([(sample.src, sample.bgr) for sample in samples])
+        staged = self._fallback.stage([(sample.src, sample.bgr) for sample in samples])
         return Batch(samples, records, staged)
 
     def _matte(self, batch: Batch) -> None:
@@ -180,10 +179,14 @@ class Pipeline:
             except Exception as error:
                 self._report(record.fail(explain(error)))
 
+    def _build(self, matte: Matte) -> tuple[NDArray[np.uint8], dict[str, Pixels]]:
+        pixels = to_rgba8(matte)
+        return pixels, self._build_layers(matte, pixels)
+
     def _pass_on(self, sample: Sample, record: ImageRecord, matte: Matte) -> None:
         with Timer() as building:
-            pixels = to_rgba8(matte)
-            layers = self._build_layers(matte, pixels)
+            (pixels, layers), remark = self._fallback.build(matte, self._build)
+        record.remarks += [remark] if remark else []
         record.refined = matte.refined_share
         record.timings.layers_ms = building.ms
         score = None
