@@ -15,10 +15,16 @@ from bgm.benchmark.reference import ReferenceNetwork, run_reference
 from bgm.config.schema import BenchmarkConfig, Config, DataConfig, TrackingConfig
 from bgm.data import find_pairs, read_image
 from bgm.errors import CheckpointError, PredictionError
-from bgm.inference.device import default_threads, keep_freed_memory, set_threads, synchronize
+from bgm.inference.device import (
+    default_threads,
+    keep_freed_memory,
+    select_device,
+    set_threads,
+    synchronize,
+)
 from bgm.inference.matte import Matte
 from bgm.inference.matting import Matting, create_network, load_matting
-from bgm.inference.predictor import Predictor, Staged, select_device
+from bgm.inference.predictor import Predictor, Staged
 from bgm.networks._torchvision import to_tensor
 from bgm.runs.build import network_settings
 

@@ -62,12 +62,12 @@ class Batch:
     Attributes:
         samples: The images.
         records: Their records.
-        staged: The images on the device; None if it has no memory for them.
+        staged: The images on the device; or why they could not be brought there.
     """
 
     samples: list[Sample]
     records: list[ImageRecord]
-    staged: Staged | None
+    staged: Staged | Exception
 
 
 class Pipeline:
@@ -156,7 +156,7 @@ class Pipeline:
                 self._report(record.fail(steps.explain(error)))
 
     def _pass_on(self, sample: Sample, record: ImageRecord, matte: Matte) -> None:
-        layers, pixels = steps.build(self._parts.build_layers, record, matte)
+        layers, pixels = steps.build(self._parts.fallback, self._parts.build_layers, record, matte)
         if self._samples:
             self._samples -= 1
             self._draw(sample, record, matte)

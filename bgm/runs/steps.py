@@ -64,7 +64,7 @@ def failed_record(pair: Pair, error: BaseException) -> ImageRecord:
 
 def matte(
     fallback: Fallback,
-    staged: Staged | None,
+    staged: Staged | Exception,
     samples: Sequence[Sample],
     records: Sequence[ImageRecord],
 ) -> list[Matte | Exception]:
@@ -72,7 +72,7 @@ def matte(
 
     Args:
         fallback: The network, and what to do if its device has no memory.
-        staged: What the predictor made of the samples; None if there was no memory for it.
+        staged: What the fallback made of the samples.
         samples: The images.
         records: Their records.
 
@@ -80,11 +80,7 @@ def matte(
         For each its matte, or what went wrong.
     """
     with Timer(partial(synchronize, fallback.device)) as forward:
-        try:
-            pairs = [(sample.src, sample.bgr) for sample in samples]
-            outcomes: Sequence[tuple[Matte | Exception, str | None]] = fallback.run(staged, pairs)
-        except Exception as error:  # one batch must not take the others down
-            outcomes = [(error, None)] * len(samples)
+        outcomes = fallback.run(staged, [(sample.src, sample.bgr) for sample in samples])
     for record, (_, remark) in zip(records, outcomes, strict=True):
         record.timings.forward_ms = round(forward.ms / len(samples), 3)
         record.remarks += [remark] if remark else []
@@ -92,19 +88,24 @@ def matte(
 
 
 def build(
-    build_layers: LayerBuilder, record: ImageRecord, matte: Matte
+    fallback: Fallback, build_layers: LayerBuilder, record: ImageRecord, matte: Matte
 ) -> tuple[dict[str, Pixels], NDArray[Any]]:
-    """Make the layers of a matte.
+    """Make the layers of a matte, where it is if there is memory for them.
 
     Returns:
         The layers by type, and foreground with alpha in 8 bits, (H, W, 4), for scoring.
     """
-    with Timer() as building:
+
+    def make(matte: Matte) -> tuple[dict[str, Pixels], NDArray[Any]]:
         pixels = to_rgba8(matte)
-        layers = build_layers(matte, pixels)
+        return build_layers(matte, pixels), pixels
+
+    with Timer() as building:
+        made, remark = fallback.build(matte, make)
+    record.remarks += [remark] if remark else []
     record.refined = matte.refined_share
     record.timings.layers_ms = building.ms
-    return layers, pixels
+    return made
 
 
 def store(sink: Sink, record: ImageRecord, layers: dict[str, Pixels]) -> None:
