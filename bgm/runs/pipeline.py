@@ -157,17 +157,13 @@ class Pipeline:
 
     def _pass_on(self, sample: Sample, record: ImageRecord, matte: Matte) -> None:
         layers, pixels = steps.build(self._parts.fallback, self._parts.build_layers, record, matte)
+        draw = None
         if self._samples:
             self._samples -= 1
-            self._draw(sample, record, matte)
-        self._writer.submit(record, partial(self._finish, record, layers, pixels, sample.started))
-
-    def _draw(self, sample: Sample, record: ImageRecord, matte: Matte) -> None:
-        try:
-            src = sample.src.to(matte.alpha.device)
-            self._previews[record.name] = strip(src, matte)
-        except Exception as error:  # the matte matters more than its picture
-            log.warning("no sample picture of %s: %s", record.name, steps.explain(error))
+            draw = partial(strip, sample.src, pixels, matte)
+        self._writer.submit(
+            record, partial(self._finish, record, layers, pixels, sample.started, draw)
+        )
 
     def _finish(
         self,
@@ -175,8 +171,14 @@ class Pipeline:
         layers: dict[str, Pixels],
         pixels: NDArray[Any],
         started: float,
+        draw: Callable[[], Preview] | None,
     ) -> ImageRecord:
-        """Store an image, and score it; among the writers."""
+        """Draw, store and score an image; among the writers."""
+        try:
+            if draw is not None:
+                self._previews[record.name] = draw()
+        except Exception as error:  # the matte matters more than its picture
+            log.warning("no sample picture of %s: %s", record.name, steps.explain(error))
         try:
             steps.store(self._parts.sink, record, layers)
             if self._parts.score is not None:
