@@ -1,4 +1,4 @@
-"""The command line: what Hydra's parser stumbles over, and what it has against the rest in words."""
+"""The command line: what Hydra's parser stumbles over, and its complaints in words."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -82,6 +83,7 @@ def parse_config(raw: DictConfig, schema: type[Schema]) -> Schema:
         config = OmegaConf.to_object(typed)
     except OmegaConfBaseException as error:
         message = str(error.msg or error).splitlines()[0]
+        message = re.sub(r"^\w+ raised while resolving interpolation: ", "", message)
         if "is not a ListConfig" in message:
             message = f"must be a list, in brackets: {error.full_key}=[...]"
         raise ConfigError(f"{error.full_key or 'configuration'}: {message}") from None
