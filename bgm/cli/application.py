@@ -74,7 +74,7 @@ def _run(command: Command) -> int:
         os.chdir(HydraConfig.get().runtime.cwd)
         if is_job_of_sweep():
             with lenient_output():  # perhaps in a process of its own
-                sweep.run_job(command.job, raw)
+                sweep.run_job(command.job, raw, command.schema)
         else:
             codes.append(EXIT_REFUSED)
             try:

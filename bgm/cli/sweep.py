@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from bgm.cli.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_SOME_FAILED
 from bgm.cli.output import print_error
-from bgm.config.schema import to_plain
+from bgm.config.validation import describe_settings
 from bgm.errors import BgmError, RecordError
 from bgm.records.directory import STATUS_FILE, JobStatus, RunDirectory
 
@@ -47,8 +47,13 @@ class Sweep:
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    def run_job(self, job: Job, raw: DictConfig) -> None:
+    def run_job(self, job: Job, raw: DictConfig, schema: type) -> None:
         """Run one job; whatever becomes of it, the others go on and its status is on disk.
+
+        Args:
+            job: What to run.
+            raw: The composed configuration.
+            schema: What that must be.
 
         Raises:
             WriteError: The status cannot be written.
@@ -60,7 +65,7 @@ class Sweep:
             overrides=list(hydra_config.overrides.task),
             sweep=self.id,
             job=hydra_config.job.num,
-            config=to_plain(raw),
+            config=describe_settings(raw, schema),
         )
         directory.write_status(status)
         code, failure = _run(job, raw)

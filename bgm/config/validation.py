@@ -19,6 +19,7 @@ from bgm.config.schema import (
     EvaluateConfig,
     demo_path,
     require,
+    to_plain,
 )
 from bgm.data.named_colours import parse_colour
 from bgm.errors import ConfigError
@@ -76,10 +77,8 @@ def parse_config(raw: DictConfig, schema: type[Schema]) -> Schema:
         for key in PATHS:
             path = OmegaConf.select(typed, key)
             require(path != "", key, "", "a path")
-            is_colour = key == "outputs.com.background" and path and parse_colour(path)
-            if path not in (None, "auto") and not is_colour:
-                # From the current directory, so that a snapshot works from anywhere.
-                OmegaConf.update(typed, key, str(Path(path).expanduser().absolute()))
+            if path is not None:
+                OmegaConf.update(typed, key, _absolute(key, path))
         config = OmegaConf.to_object(typed)
     except OmegaConfBaseException as error:
         message = str(error.msg or error).splitlines()[0]
@@ -89,6 +88,25 @@ def parse_config(raw: DictConfig, schema: type[Schema]) -> Schema:
         raise ConfigError(f"{error.full_key or 'configuration'}: {message}") from None
     assert isinstance(config, schema)
     return config
+
+
+def describe_settings(raw: DictConfig, schema: type[Any]) -> dict[str, Any]:
+    """Settings for the records, nested: as `parse_config` makes them, or as far as they go."""
+    try:
+        return to_plain(parse_config(raw, schema))
+    except ConfigError:
+        plain = OmegaConf.create(to_plain(raw))
+        for key in PATHS:
+            path = OmegaConf.select(plain, key, throw_on_missing=False)
+            if isinstance(path, str):
+                OmegaConf.update(plain, key, _absolute(key, path))
+        return to_plain(plain)
+
+
+def _absolute(key: str, path: str) -> str:
+    """A path from the current directory, so that a snapshot works from anywhere."""
+    is_colour = key == "outputs.com.background" and parse_colour(path) is not None
+    return path if path == "auto" or is_colour else str(Path(path).expanduser().absolute())
 
 
 def refuse_unknown(key: str, schema: type) -> None:
