@@ -215,5 +215,5 @@ def test_one_true_matte_is_not_that_of_every_image(tmp_path):
     path = touch(tmp_path, "pha.png") / "pha.png"
     assert find_truths(["1"], {"pha": path}) == {"1": {"pha": path}}
     for skip in (False, True):
-        with pytest.raises(DataError, match="is one file .pha., but there are 2 images"):
+        with pytest.raises(DataError, match="but there are 2 images to compare"):
             find_truths(["1", "2"], {"pha": path}, skip_unmatched=skip)

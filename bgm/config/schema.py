@@ -171,6 +171,7 @@ class OutputsConfig:
     fgr: LayerConfig = field(default_factory=LayerConfig)
     err: LayerConfig = field(default_factory=LayerConfig)
     ref: LayerConfig = field(default_factory=LayerConfig)
+    metadata: bool = True
     png_level: int = 1
     workers: int | None = None
 

@@ -129,11 +129,8 @@ def _shown(scores: Mapping[str, float | None], metric: str) -> float | None:
 
 def _headline(rows: list[Row]) -> str:
     """How many mattes were scored, and what became of the other files."""
-    others = {
-        "failed": [r for r in rows if r.failed],
-        "unmatched": [r for r in rows if r.unmatched],
-    }
-    counts = "".join(f", {len(found)} {what}" for what, found in others.items() if found)
+    others = {"failed": [row.failed for row in rows], "unmatched": [row.unmatched for row in rows]}
+    counts = "".join(f", {sum(those)} {what}" for what, those in others.items() if any(those))
     return f"{sum(bool(row.scores) for row in rows)} mattes{counts}; the worst first"
 
 
