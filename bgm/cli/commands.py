@@ -89,7 +89,7 @@ def evaluate(raw: DictConfig) -> int:
     config = parse_config(raw, EvaluateConfig)
     rows = evaluate.evaluate(config)
     evaluate.write_report(rows, _output_dir())
-    return EXIT_SOME_FAILED if any(row.error for row in rows) else EXIT_DONE
+    return EXIT_SOME_FAILED if any(row.failed for row in rows) else EXIT_DONE
 
 
 def compare(raw: DictConfig) -> int:
