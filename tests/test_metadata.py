@@ -173,9 +173,6 @@ def test_deep_alpha_keeps_its_depth(photograph):
         assert image.getexif()[Base.Make] == "Camera"
 
 
-NOT_WIRED = pytest.mark.xfail(strict=True, reason="the pipeline does not pass metadata on yet")
-
-
 def with_metadata(shoot):
     for path in shoot.src.rglob("*.jpg"):
         Image.open(path).save(path, quality=95, exif=exif_of(1), dpi=(300, 300))
@@ -190,7 +187,6 @@ def said(root) -> dict[str, tuple]:
     return found
 
 
-@NOT_WIRED
 def test_a_run_keeps_metadata_in_every_layer(matte, shoot, tmp_path):
     with_metadata(shoot)
     outcome: Outcome = matte()
