@@ -6,15 +6,14 @@ import io
 
 import numpy as np
 import pytest
-from conftest import Outcome
 from PIL import Image, ImageCms
 from PIL.ExifTags import IFD, Base
 
 from bgm.data.metadata import Metadata, read_metadata
 from bgm.outputs import LayerSpec, encode
+from bgm.outputs.metadata import srgb_profile
 
 FORMATS = ("png", "jpg", "webp", "tiff")
-GREY = np.arange(35 * 20, dtype=np.uint16).reshape(20, 35)
 AUTHOR, DATE = "Zoë Müller", "2026:11:25 10:00:00"
 
 
@@ -95,6 +94,7 @@ def test_every_colour_file_says_that_it_is_srgb(kind):
     if kind == "png":
         assert image.info["srgb"] == 0
         return
+    assert image.info["icc_profile"] == srgb_profile()
     profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
     values = Image.new("RGB", (1, 1), (128, 64, 32))
     same = ImageCms.profileToProfile(values, profile, ImageCms.createProfile("sRGB"))
@@ -106,7 +106,7 @@ def test_every_colour_file_says_that_it_is_srgb(kind):
 def test_without_metadata_nothing_is_said(kind, channels):
     image = stored(picture(channels), LayerSpec("fgr", kind), None)
     assert not dict(image.getexif()).keys() & {Base.Artist, Base.ExifOffset}
-    assert not image.info.keys() & {"icc_profile", "srgb", "dpi", "exif"}
+    assert not image.info.keys() & {"icc_profile", "srgb", "exif"}
 
 
 def test_two_runs_write_the_same_bytes(photograph):
@@ -121,15 +121,17 @@ def test_two_runs_write_the_same_bytes(photograph):
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tif"])
 def test_metadata_is_read_from_every_format(tmp_path, kind):
     path = tmp_path / f"1.{kind}"
-    Image.fromarray(picture(3)).save(path, exif=exif_of(1), dpi=(300, 300))
+    Image.fromarray(picture(3)).save(path, exif=exif_of(1).tobytes(), dpi=(300, 300))
     exif = Image.Exif()
     exif.load(read_metadata(path).exif)
-    assert (exif[Base.Make], text(exif[Base.Artist])) == ("Camera", AUTHOR)
+    assert exif[Base.Make] == "Camera"
+    if kind != "tif":  # where Pillow, which wrote it here, put question marks for accents
+        assert text(exif[Base.Artist]) == AUTHOR
     if kind != "webp":
         assert read_metadata(path).dpi == pytest.approx((300, 300), abs=0.02)
 
 
-@pytest.mark.parametrize("place", range(4, 200, 3))
+@pytest.mark.parametrize("place", range(4, 200, 12))
 def test_damaged_exif_is_left_out(tmp_path, place):
     """Whatever is damaged: what is kept can be stored in every format."""
     whole = exif_of().tobytes()
@@ -189,8 +191,7 @@ def said(root) -> dict[str, tuple]:
 
 def test_a_run_keeps_metadata_in_every_layer(matte, shoot, tmp_path):
     with_metadata(shoot)
-    outcome: Outcome = matte()
-    assert outcome.code == 0
+    assert matte().code == 0
     assert said(tmp_path / "out") == dict.fromkeys(("com", "fgr", "pha"), ("Camera", 300))
 
 

@@ -35,7 +35,7 @@ _INCH = 2
 _LYING = (5, 6, 7, 8)  # the orientations that exchange width and height
 _LONGEST = 10_000  # bytes of one value; JPEG has room for 65,533 in all
 _MOST = 65_000
-_MAX_DPI = 65_535
+_MAX_DPI = 65_535  # and Pillow says 1 for a TIFF that says nothing
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _resolution(dpi: Any, exif: Image.Exif) -> tuple[float, float] | None:
         across, down = (float(value) for value in dpi)
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    if not all(math.isfinite(value) and 1 <= value <= _MAX_DPI for value in (across, down)):
+    if not all(math.isfinite(value) and 1 < value <= _MAX_DPI for value in (across, down)):
         return None
     return across, down
 
@@ -127,21 +127,24 @@ def _sound(values: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
             if directory:
                 yield tag, directory
             continue
-        storable = _storable(value)
         probe = Image.Exif()
         try:
-            probe[tag] = storable
+            probe[tag] = storable(value)
             if len(probe.tobytes()) <= _LONGEST:
-                yield tag, storable
+                yield tag, probe[tag]
         except Exception as error:  # Pillow's writer trips over values of any kind
             log.debug("tag %s of EXIF left out: %s", tag, error)
 
 
-def _storable(value: Any) -> Any:
-    """Text as the bytes it was read from, as Pillow would store question marks for accents."""
-    if isinstance(value, str) and not value.isascii():
-        return value.encode("latin-1") + b"\0"
-    return value
+def storable(value: Any) -> Any:
+    """Text as the bytes it was read from, as Pillow would store question marks for accents.
+
+    Args:
+        value: A value as Pillow reads it; of a directory, each of its values is made storable.
+    """
+    if isinstance(value, dict):
+        return {tag: storable(inner) for tag, inner in value.items()}
+    return value.encode("latin-1") if isinstance(value, str) and not value.isascii() else value
 
 
 def _tiff(exif: Image.Exif) -> bytes:

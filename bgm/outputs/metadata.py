@@ -10,7 +10,7 @@ from isal import isal_zlib
 from PIL import Image, ImageCms, TiffImagePlugin
 from PIL.ExifTags import Base
 
-from bgm.data.metadata import Metadata
+from bgm.data.metadata import Metadata, storable
 
 PREMULTIPLIED, STRAIGHT = 1, 2
 """What TIFF 6.0 calls the kinds of alpha."""
@@ -87,7 +87,7 @@ def extend_tiff(
         exif.load(metadata.exif)
         for tag in exif:
             is_directory = tag in (Base.ExifOffset, Base.GPSInfo)
-            tags[tag] = dict(exif.get_ifd(tag)) if is_directory else exif[tag]
+            tags[tag] = storable(dict(exif.get_ifd(tag)) if is_directory else exif[tag])
     if metadata is not None and is_colour:
         tags[Base.InterColorProfile] = srgb_profile()
     if alpha is not None:
