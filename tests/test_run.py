@@ -304,6 +304,7 @@ def test_the_writer_holds_inference_back_when_it_is_full(tmp_path, monkeypatch):
         threading.Timer(0.2, release.set).start()
         late = ImageRecord("c")
         writer.submit(late, layers, time.perf_counter())
+        assert release.is_set()  # it was not taken before there was room
         assert len(running) >= 2
-        assert late.timings.write_wait_ms > 100
+        assert late.timings.write_wait_ms > 0
         assert {record.name for record in writer.drain()} == {"a", "b", "c"}
