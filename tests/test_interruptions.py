@@ -128,6 +128,8 @@ def test_resuming_does_what_is_missing_or_changed(matte, shoot, tmp_path):
     assert statuses == dict(zip(NAMES, ["written", "written", "skipped"], strict=True))
     assert matte("on_existing=resume").code == 0
     assert {r["status"] for r in records(tmp_path / "out").values()} == {"skipped"}
+    summary = json.loads((tmp_path / "out/run.json").read_text())["summary"]
+    assert summary["images_per_second"] == 0  # what was there already is no work of this run
 
 
 def test_failed_images_are_done_again(matte, shoot, tmp_path):
