@@ -147,6 +147,7 @@ APPLICATIONS = {
     "bgm-benchmark": cli.BENCHMARK,
     "bgm-compare": cli.COMPARE,
     "bgm-evaluate": cli.EVALUATE,
+    "bgm-train": cli.TRAIN,
 }
 
 
