@@ -21,7 +21,6 @@ from bgm.inference.matting import Matting, create_network, load_matting
 from bgm.inference.predictor import Predictor, Staged, select_device
 from bgm.networks._torchvision import to_tensor
 from bgm.runs.build import network_settings
-from bgm.tracking import FilesTracker
 
 
 class Side(Protocol):
@@ -147,7 +146,7 @@ class Bgm:
 
         matting = self._free if free else self._matting
         run = runner.prepare(self._config, output_dir, matting)
-        run.trackers = [FilesTracker()]
+        run.trackers = []
         summary = runner.execute(run, {})
         if summary.written != summary.images:
             raise RuntimeError(f"only {summary.written} of {summary.images} images were written")

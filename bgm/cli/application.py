@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bgm.config.validation import refuse_unknown
 from bgm.errors import BgmError
-from bgm.tracking.files import STATUS_FILE
+from bgm.records.directory import STATUS_FILE, JobStatus, RunDirectory
 
 _CLOCK_SLACK_S = 2.0  # file systems keep time less finely than clocks
 
@@ -45,21 +44,6 @@ class Command:
     config_name: str
     schema: type
     after_sweep: Callable[[Path], None] | None = None
-
-
-@dataclass(frozen=True)
-class JobStatus:
-    """How a job of a sweep ended.
-
-    Attributes:
-        exit_code: As the command on its own would have ended.
-        error: Why it failed, or None.
-        overrides: What the command line and the sweep set for it.
-    """
-
-    exit_code: int
-    error: str | None
-    overrides: list[str]
 
 
 class SweepFolder(Callback):
@@ -152,8 +136,7 @@ def _run_job_of_sweep(command: Command, raw: DictConfig) -> None:
         sys.excepthook(type(error), error, error.__traceback__)
     status = JobStatus(code, failure, list(HydraConfig.get().overrides.task))
     folder = Path(HydraConfig.get().runtime.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / STATUS_FILE).write_text(json.dumps(asdict(status), indent=2) + "\n", encoding="utf-8")
+    RunDirectory(folder).write_status(status)
     if code == EXIT_INTERRUPTED:
         raise KeyboardInterrupt  # ends the sweep too
 
@@ -184,10 +167,9 @@ def _end_sweep(command: Command) -> int:
             _print_error(f"the jobs cannot be compared: {error}")
     failures, codes = [], set()
     for folder in folders:
-        path = folder / STATUS_FILE
-        status = JobStatus(EXIT_SOME_FAILED, "ended without saying how", [])
-        if path.is_file():
-            status = JobStatus(**json.loads(path.read_text(encoding="utf-8")))
+        status = RunDirectory(folder).read_status() or JobStatus(
+            EXIT_SOME_FAILED, "ended without saying how"
+        )
         codes.add(status.exit_code)
         if status.exit_code != EXIT_DONE:
             why = status.error or "some of its images failed"

@@ -20,8 +20,8 @@ from bgm.cli.application import (
 )
 from bgm.config.schema import BenchmarkConfig, CompareConfig, Config, EvaluateConfig, to_plain
 from bgm.config.training import TrainConfig
-from bgm.config.validation import parse_config, parse_tracking
-from bgm.errors import BgmError, write_error
+from bgm.config.validation import parse_config
+from bgm.errors import write_error
 
 
 def main() -> NoReturn:
@@ -62,19 +62,14 @@ def matte(raw: DictConfig) -> int:
         BgmError: The run cannot start.
     """
     output_dir = _output_dir()
-    try:
-        config = _settings_of_run(raw, output_dir)
-        from bgm.runs import runner  # torch and the networks: not needed to say a setting is wrong
+    config = _settings_of_run(raw, output_dir)
+    from bgm.runs import runner  # torch and the networks: not needed to say a setting is wrong
 
-        run = runner.prepare(config, output_dir)
-    except BgmError as error:
-        if is_job_of_sweep():
-            _record_refusal(raw, output_dir, error)
-        raise
+    run = runner.prepare(config, output_dir)
     try:
         _write_snapshot(OmegaConf.structured(config), output_dir / ".hydra")
     except OSError as error:
-        run.lock.release()
+        run.directory.release()
         raise write_error(output_dir / ".hydra", error) from error
     summary = runner.execute(run, to_plain(config))
     if summary.status == "interrupted":
@@ -166,7 +161,10 @@ def train(raw: DictConfig) -> int:
     from bgm.training.train import run_training
 
     output_dir = _output_dir()
-    _write_snapshot(OmegaConf.structured(config), output_dir / ".hydra")
+    try:
+        _write_snapshot(OmegaConf.structured(config), output_dir / ".hydra")
+    except OSError as error:
+        raise write_error(output_dir / ".hydra", error) from error
     command = shlex.join(["bgm-train", *HydraConfig.get().overrides.task])
     finished = run_training(config, output_dir, to_plain(config), command)
     return EXIT_DONE if finished else EXIT_INTERRUPTED
@@ -196,13 +194,6 @@ def _settings_of_run(raw: DictConfig, output_dir: Path) -> Config:
 
         config = load_settings(config, [o.partition("=")[0].lstrip("+~") for o in overrides])
     return config
-
-
-def _record_refusal(raw: DictConfig, output_dir: Path, error: BgmError) -> None:
-    """Leave a record of a job that could not start, so that its sweep shows it as failed."""
-    from bgm.runs.runner import record_refusal
-
-    record_refusal(parse_tracking(raw), output_dir, to_plain(raw), error)
 
 
 def _write_snapshot(resolved: DictConfig, folder: Path) -> None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bgm.errors import DataError
-from bgm.records.record import SHOWN, ImageRecord, Summary
-from bgm.tracking.files import RUN_FILE, STATUS_FILE, flatten, read_records
+from bgm.errors import DataError, RecordError
+from bgm.records.directory import RUN_FILE, STATUS_FILE, RunDirectory, flatten
+from bgm.records.record import ImageRecord
+from bgm.records.summary import SHOWN, Summary
 
 _NOT_COMPARED = ("output_dir", "tracking", "on_existing", "repeat")
 _HASH_SHOWN = 12
@@ -251,28 +252,20 @@ def _short_names(folders: Sequence[Path]) -> list[str]:
 
 
 def _read_run(name: str, folder: Path) -> FinishedRun:
-    content = _read_json(folder / RUN_FILE)
-    if not content:
-        status = _read_json(folder / STATUS_FILE)
-        given = " ".join(status.get("overrides", []))
-        error = status.get("error") or f"ended without saying how ({given})"
-        return FinishedRun(name, folder, Summary("failed", 0, error=error), {}, {})
+    """Read one run; one that cannot be read is a row that says so."""
     try:
-        summary = Summary.from_dict(content["summary"])
-        settings = dict(flatten(content["config"]))
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{folder / RUN_FILE} is not the summary of a run: {error!r}") from None
-    checkpoint = content.get("checkpoint")
-    if checkpoint:
-        settings["checkpoint.sha256"] = checkpoint["sha256"][:_HASH_SHOWN]
-    return FinishedRun(name, folder, summary, settings, read_records(folder))
+        return _read_files(name, RunDirectory(folder))
+    except RecordError as error:
+        return FinishedRun(name, folder, Summary("failed", 0, error=str(error)), {}, {})
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
-    return content if isinstance(content, dict) else {}
+def _read_files(name: str, directory: RunDirectory) -> FinishedRun:
+    run, status = directory.read_run(), directory.read_status()
+    if run is None:
+        given = " ".join(status.overrides) if status else ""
+        error = (status and status.error) or f"ended without saying how ({given})"
+        return FinishedRun(name, directory.path, Summary("failed", 0, error=error), {}, {})
+    settings = dict(flatten(run.config))
+    if run.checkpoint_sha256:
+        settings["checkpoint.sha256"] = run.checkpoint_sha256[:_HASH_SHOWN]
+    return FinishedRun(name, directory.path, run.summary, settings, directory.read_records())

@@ -15,12 +15,11 @@ from bgm.config.schema import (
     CompareConfig,
     Config,
     EvaluateConfig,
-    TrackingConfig,
     require,
 )
 from bgm.config.training import TrainConfig
 from bgm.data.named_colours import parse_colour
-from bgm.errors import BgmError, ConfigError
+from bgm.errors import ConfigError
 
 Schema = TypeVar("Schema", Config, EvaluateConfig, CompareConfig, BenchmarkConfig, TrainConfig)
 
@@ -69,17 +68,6 @@ def parse_config(raw: DictConfig, schema: type[Schema]) -> Schema:
         raise ConfigError(f"{error.full_key or 'configuration'}: {message}") from None
     assert isinstance(config, schema)
     return config
-
-
-def parse_tracking(raw: DictConfig) -> TrackingConfig:
-    """Who is to be told of a run whose configuration is refused: as it says, if that is legal."""
-    try:
-        typed = OmegaConf.merge(OmegaConf.structured(TrackingConfig), raw.tracking)
-        tracking = OmegaConf.to_object(typed)
-    except (OmegaConfBaseException, BgmError):
-        return TrackingConfig(name="files")
-    assert isinstance(tracking, TrackingConfig)
-    return tracking
 
 
 def refuse_unknown(key: str, schema: type) -> None:

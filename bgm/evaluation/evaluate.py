@@ -18,7 +18,7 @@ from bgm.data import describe, find_truths, leave_limit_to_settings, list_images
 from bgm.data.processors import usable_cpus
 from bgm.errors import BgmError, ConfigError, DataError
 from bgm.evaluation.truth import Scorer, Scores, unknown_only
-from bgm.records.record import SHOWN, mean_scores
+from bgm.records.summary import SHOWN, mean_scores
 from bgm.tracking.console import printable
 
 _WORST = 10

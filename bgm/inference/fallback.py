@@ -41,6 +41,14 @@ class Fallback:
         self._predictor = predictor
         self._use_cpu = use_cpu
         self._on_cpu: Predictor | None = None
+        self.device = predictor.device
+
+    def stage(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Staged | None:
+        """What the predictor makes of pairs of one size; None if it has no memory for them."""
+        try:
+            return self._predictor.stage(pairs)
+        except torch.OutOfMemoryError:
+            return None
 
     def run(
         self, staged: Staged | None, pairs: Sequence[tuple[Tensor, Tensor]]

@@ -24,7 +24,6 @@ from bgm.outputs import LayerSpec
 from bgm.tracking import (
     TRACKERS,
     ConsoleTracker,
-    FilesTracker,
     Guarded,
     Tracker,
     TrackerSettings,
@@ -47,16 +46,15 @@ def create_trackers(
     Raises:
         ConfigError: There is no tracker of that name.
     """
-    trackers: list[Tracker] = [FilesTracker()]
-    if console:
-        trackers.append(Guarded(ConsoleTracker()))
+    trackers: list[Tracker] = [Guarded(ConsoleTracker())] if console else []
     if tracking.name == FILES_ALONE:
         return trackers
     if tracking.name not in TRACKERS:
         known = ", ".join([FILES_ALONE, *TRACKERS])
         raise ConfigError(f"tracking.name={tracking.name}: no such tracker; there are {known}")
     settings = tracker_settings(tracking, output_dir)
-    return [*trackers, Guarded(TRACKERS[tracking.name](settings))]
+    # Last started, the progress bar shows the work alone.
+    return [Guarded(TRACKERS[tracking.name](settings)), *trackers]
 
 
 def tracker_settings(tracking: TrackingConfig, output_dir: Path) -> TrackerSettings:

@@ -1,4 +1,4 @@
-"""Ends a run in an orderly way when it is asked to end: by Ctrl-C, SIGTERM, or its own troubles."""
+"""Ends a run in an orderly way when it is asked to: by Ctrl-C, a signal, or its own troubles."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # the last two not on every system
+    if hasattr(signal, name)
+]
 _EXIT_INTERRUPTED = 130
 
 
 class StopRequest:
     """Whether no new images shall be begun, and why.
 
-    While it is used as a context manager, the first Ctrl-C or SIGTERM sets it; the second ends the
-    process at once. Files under their final names are whole all the same.
+    While it is used as a context manager, the first Ctrl-C, SIGTERM or SIGHUP sets it; the second
+    ends the process at once. Files under their final names are whole all the same.
 
     Args:
         end: Ends the process.

@@ -9,7 +9,8 @@ import rich
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bgm.records.record import SHOWN, ImageRecord, Summary
+from bgm.records.record import ImageRecord
+from bgm.records.summary import SHOWN, Summary
 from bgm.tracking.base import Preview, RunInfo
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from bgm.records.record import ImageRecord, Summary
+from bgm.records.record import ImageRecord
+from bgm.records.summary import Summary
 from bgm.tracking.base import Preview, RunInfo, Tracker
 
 log = logging.getLogger(__name__)

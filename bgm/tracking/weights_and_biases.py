@@ -8,7 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from bgm.records.record import SHOWN, ImageRecord, Summary, Timings
+from bgm.records.record import ImageRecord, Timings
+from bgm.records.summary import SHOWN, Summary
 from bgm.tracking.base import Preview, RunInfo, TrackerSettings, register_tracker
 
 _SCORES = tuple(SHOWN)
