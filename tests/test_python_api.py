@@ -13,7 +13,8 @@ from PIL import Image
 
 import bgm
 from bgm.errors import ConfigError, DataError
-from bgm.inference.predictor import Predictor, select_device
+from bgm.inference.device import select_device
+from bgm.inference.predictor import Predictor
 from bgm.networks import MattingRefine
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,38 +18,12 @@ from bgm.inference.matte import Matte
 from bgm.inference.runtimes import choose_runtime, create_runtime
 from bgm.networks import CoarseNetwork, MattingRefine
 
+log = logging.getLogger(__name__)
+
 MIN_SIDE = 16
 """Shortest side of an image that is matted, in pixels."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def select_device(name: str) -> torch.device:
-    """Choose the device to compute on.
-
-    Args:
-        name: `auto` (CUDA, then MPS, then the CPU), or a torch device such as `cpu` or `cuda:1`.
-
-    Raises:
-        ConfigError: This machine does not have that device.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            name = "cuda"
-        else:
-            name = "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"device={name}: no such device; use auto, cpu, cuda or mps") from None
-    if device.type == "cuda":
-        count = torch.cuda.device_count()
-        if (device.index or 0) >= count:
-            found = f"only {count} CUDA device(s)" if count else "no CUDA device"
-            raise ConfigError(f"device={name}: torch finds {found} here; use device=auto")
-    elif device.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device=mps: torch finds no Apple GPU here; use device=auto")
-    return device
 
 
 @dataclass(frozen=True)
@@ -163,7 +138,7 @@ class Predictor:
             photos = [(self._pad(src), self._pad(bgr)) for src, bgr in uploaded]
             return Staged(photos, height, width, self._copies.record_event())
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode, whose results may not be changed in place
     def run(self, staged: Staged) -> list[Matte | PredictionError]:
         """Matte staged pairs together.
 
@@ -193,7 +168,14 @@ class Predictor:
 
     def _upload(self, image: Tensor) -> Tensor:
         """Copy to the CUDA device: as it was decoded, so that few bytes cross the bus."""
-        return image.pin_memory().to(self.device, non_blocking=True)
+        try:
+            pinned = image.pin_memory()
+        except (
+            RuntimeError
+        ) as error:  # the system lets no more be pinned; slowly is better than not
+            log.debug("copied without pinning: %s", error)
+            return image.to(self.device)
+        return pinned.to(self.device, non_blocking=True)
 
     def _pad(self, image: Tensor) -> Tensor:
         """Repeat the last row and column until a refiner can take the image; move it there."""

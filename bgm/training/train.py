@@ -13,8 +13,7 @@ import torch
 from bgm.config.schema import OnExisting
 from bgm.config.training import TrainConfig
 from bgm.errors import ConfigError
-from bgm.inference.device import default_threads, keep_freed_memory, set_threads
-from bgm.inference.predictor import select_device
+from bgm.inference.device import default_threads, keep_freed_memory, select_device, set_threads
 from bgm.records.lock import DirectoryLock
 from bgm.runs.interruption import StopRequest
 from bgm.runs.provenance import describe_machine, describe_versions
