@@ -12,12 +12,8 @@ from bgm.inference.matting import create_network
 from bgm.inference.predictor import Predictor
 
 CPU = torch.device("cpu")
-NO_MEMORY = [
-    torch.OutOfMemoryError("CUDA out of memory"),
-    RuntimeError("CUDA error: out of memory\n..."),
-    RuntimeError("MPS backend out of memory"),
-    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
-]
+NO_MEMORY = RuntimeError("MPS backend out of memory\nsee the manual")
+NETWORK = create_network("refine", "mobilenetv2")
 BROKEN = RuntimeError("CUDA error: invalid argument")
 
 
@@ -25,7 +21,7 @@ class Faulty(Predictor):
     """A predictor that raises an error for dark images, or for more than some at a time."""
 
     def __init__(self, step: str, error: Exception, most: int = 9) -> None:
-        super().__init__(create_network("refine", "mobilenetv2"), CPU)
+        super().__init__(NETWORK, CPU, runtime=None)
         self.step, self.error, self.most = step, error, most
 
     def _check(self, step, images) -> None:
@@ -52,9 +48,8 @@ def outcomes(predictor, images, *, use_cpu=True):
 
 
 @pytest.mark.parametrize("step", ["stage", "run"])
-@pytest.mark.parametrize("error", NO_MEMORY, ids=str)
-def test_what_does_not_fit_is_computed_on_the_cpu(step, error):
-    (bright, remark), (dark, dark_remark) = outcomes(Faulty(step, error), pairs(9, 0))
+def test_what_does_not_fit_is_computed_on_the_cpu(step):
+    (bright, remark), (dark, dark_remark) = outcomes(Faulty(step, NO_MEMORY), pairs(9, 0))
     assert isinstance(bright, Matte)
     assert remark is None
     assert isinstance(dark, Matte)
@@ -62,13 +57,12 @@ def test_what_does_not_fit_is_computed_on_the_cpu(step, error):
 
 
 @pytest.mark.parametrize("step", ["stage", "run"])
-@pytest.mark.parametrize("error", NO_MEMORY, ids=str)
-def test_or_fails_by_itself(step, error):
-    (bright, _), (dark, _) = outcomes(Faulty(step, error), pairs(9, 0), use_cpu=False)
+def test_or_fails_by_itself(step):
+    (bright, _), (dark, _) = outcomes(Faulty(step, NO_MEMORY), pairs(9, 0), use_cpu=False)
     assert isinstance(bright, Matte)
     assert isinstance(dark, DeviceMemoryError)
     assert "\n" not in str(dark)
-    assert str(error).splitlines()[0] in str(dark)
+    assert "(MPS backend out of memory)" in str(dark)
 
 
 @pytest.mark.parametrize("step", ["stage", "run"])
@@ -81,7 +75,7 @@ def test_other_errors_cost_their_image_only(step):
 
 @pytest.mark.parametrize("step", ["stage", "run"])
 def test_a_batch_that_does_not_fit_fits_one_by_one(step):
-    predictor = Faulty(step, NO_MEMORY[0], most=1)
+    predictor = Faulty(step, NO_MEMORY, most=1)
     assert all(isinstance(m, Matte) and not r for m, r in outcomes(predictor, pairs(1, 2, 3)))
 
 
@@ -95,7 +89,7 @@ def test_no_memory_on_the_host_either_fails_the_image(monkeypatch):
     def full(*arguments, **options):
         raise MemoryError
 
-    predictor = Faulty("run", NO_MEMORY[0])
+    predictor = Faulty("run", NO_MEMORY)
     monkeypatch.setattr("bgm.inference.fallback.Predictor", full)
     ((error, _),) = outcomes(predictor, pairs(0))
     assert isinstance(error, DeviceMemoryError)
@@ -103,31 +97,38 @@ def test_no_memory_on_the_host_either_fails_the_image(monkeypatch):
 
 def test_the_network_never_moves(monkeypatch):
     """Moving it back would need the memory that there is none of, and could end halfway."""
-    predictor = Faulty("run", NO_MEMORY[0])
-    moved = []
-    for name in ("to", "cpu", "_apply"):
-        monkeypatch.setattr(predictor.network, name, lambda *_, **__: moved.append(1))
-    runtime, (weight, *_) = predictor.network.runtime, predictor.network.parameters()
+    predictor = Faulty("run", NO_MEMORY)
+    originals, moved, real = set(predictor.network.modules()), [], torch.nn.Module._apply
+
+    def watch(module, *arguments, **options):
+        moved.extend({module} & originals)
+        return real(module, *arguments, **options)
+
+    monkeypatch.setattr("torch.nn.Module._apply", watch)
+    weight = next(predictor.network.parameters())
+    place = weight.data_ptr()
+    predictor.network.runtime = runtime = lambda photos: None
     ((matte, remark),) = outcomes(predictor, pairs(0))
+    predictor.network.runtime, kept = None, predictor.network.runtime
     assert isinstance(matte, Matte)
     assert remark == ON_CPU
+    assert kept is runtime
     assert not moved
-    assert predictor.network.runtime is runtime
     assert next(predictor.network.parameters()) is weight
+    assert weight.data_ptr() == place
 
 
 def a_matte() -> Matte:
     return Matte(torch.ones(1, 4, 4), torch.zeros(3, 4, 4))
 
 
-@pytest.mark.parametrize("error", NO_MEMORY, ids=str)
-def test_layers_that_do_not_fit_are_built_on_the_cpu(error):
+def test_layers_that_do_not_fit_are_built_on_the_cpu():
     seen = []
 
     def make(matte):
         seen.append(matte)
         if len(seen) == 1:
-            raise error
+            raise NO_MEMORY
         return matte.alpha.device.type
 
     fallback = Fallback(Faulty("run", BROKEN), use_cpu=True)

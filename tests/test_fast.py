@@ -75,7 +75,7 @@ def test_any_size_and_setting(size, settings):
 
 def test_deep_images_keep_their_depth():
     images = [image.astype(np.float32) / 255 for image in pair(NAMES[1], 320, 200)]
-    images[0] += 0.4 / 255
+    images[0] = np.minimum(images[0] + np.float32(0.4 / 255), 1)
     assert_same(load_matting()(*images), load_matting(runtime=None)(*images))
 
 
@@ -250,11 +250,9 @@ def test_both_ways_agree_on_what_is_no_matte(channel, value, blocks):
 def test_openvino_sends_nothing(tmp_path):
     """Its telemetry leaves an identity in the home directory before it sends anything."""
     code = """
-import sys, torch, bgm
-matting = bgm.load_matting(device="cpu", precision="bfloat16")
-image = torch.zeros(3, 64, 64)
-matting(image, image)
-import openvino
+import sys, bgm
+bgm.load_matting(device="cpu", precision="bfloat16", runtime="auto")
+assert "openvino" in sys.modules
 print([name for name, module in sys.modules.items() if "openvino_telemetry" in name and module])
 """
     environment = {k: v for k, v in os.environ.items() if k not in ("CI", "TF_BUILD")}
