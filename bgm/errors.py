@@ -22,6 +22,10 @@ class CheckpointError(BgmError):
     """A checkpoint that is missing, damaged, unsafe or made for another network."""
 
 
+class RecordError(BgmError):
+    """A file of an earlier run that cannot be understood."""
+
+
 class WriteError(BgmError):
     """An output that could not be encoded or stored."""
 

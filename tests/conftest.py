@@ -21,12 +21,12 @@ NAMES = ["product/teapot", "tripod/lemur-brook", "tripod/lemur-mountain"]
 """The images of the small shoot."""
 
 SLOW_STORE = """
-import time, bgm.outputs.writer as writer
-write = writer.write_atomically
-def slow(path, data):
-    time.sleep({seconds})
-    write(path, data)
-writer.write_atomically = slow
+import time, bgm.outputs.sinks as sinks
+write = sinks.write_together
+def slow(files):
+    time.sleep({seconds} * len(files))
+    write(files)
+sinks.write_together = slow
 from bgm.cli.commands import main
 main()
 """

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import signal
 from dataclasses import replace
 
 import pytest
@@ -186,14 +187,146 @@ def test_no_error_at_all_is_the_best(sweep):
     assert comparison.best["mse"] == {1}
 
 
-def test_a_damaged_record_of_a_job_is_said_in_words(matte, tmp_path):
-    (tmp_path / "out/7").mkdir(parents=True)
-    (tmp_path / "out/7/run.json").write_text("{")
-    os.utime(tmp_path / "out/7", (0, 0))
-    outcome = matte("-m", "refine.threshold=2,0.5", "outputs.types=[pha]")
-    assert outcome.code == 1
-    assert "the jobs cannot be compared" in outcome.err
-    assert "1 of 2 jobs failed" in outcome.err
+RUN = {"summary": {"status": "finished", "images": 1}}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error"),
+    [
+        ("run.json", "{", "run.json cannot be read"),
+        ("run.json", "[]", "run.json is not what bgm writes"),
+        ("run.json", json.dumps({"summary": None}), "run.json is not the summary of a run"),
+        ("run.json", json.dumps({"summary": {"scores": {}}}), "run.json is not the summary"),
+        (
+            "run.json",
+            json.dumps({"summary": {"status": "finished", "images": 1, "scores": {"mse": "x"}}}),
+            "mse is no number",
+        ),
+        (
+            "run.json",
+            json.dumps({"summary": {"status": "finished", "images": 1, "stages": {"forward": 3}}}),
+            "run.json",
+        ),
+        (
+            "run.json",
+            json.dumps({"summary": {"status": "finished", "images": 1, "peak_memory_mib": "x"}}),
+            "peak_memory_mib is no number",
+        ),
+        ("status.json", "{", "status.json cannot be read"),
+        ("status.json", json.dumps({"error": 3, "overrides": None}), "3"),
+    ],
+)
+def test_a_run_that_cannot_be_read_is_a_row_that_says_so(bgm, tmp_path, name, content, error):
+    for folder, file, text in (("good", "run.json", json.dumps(RUN)), ("bad", name, content)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).write_text(text)
+    outcome = bgm("runs=[good,bad]", "output_dir=both", command=cli.COMPARE)
+    assert outcome.code == 0, outcome.err
+    good, bad = read(tmp_path / "both")["runs"]
+    assert (good["status"], bad["status"]) == ("finished", "failed")
+    assert error in bad["error"]
+
+
+def test_fields_that_are_unknown_and_settings_of_any_kind_are_passed_over(bgm, tmp_path):
+    for folder, mode in (("one", ["sampling"]), ("other", {"deep": None})):
+        (tmp_path / folder).mkdir()
+        config = {"refine": {"mode": mode, "threshold": 0.1}, "future": mode}
+        content = {"summary": {**RUN["summary"], "future": 1}, "config": config, "future": 1}
+        (tmp_path / folder / "run.json").write_text(json.dumps(content))
+        records = [{"name": "x", "files": {"pha": 5}, "inputs": {"src": {"path": 3}}}, 3, "x"]
+        lines = [*map(json.dumps, records), "\0\0{"]
+        (tmp_path / folder / "images.jsonl").write_text("\n".join(lines))
+    outcome = bgm("runs=[one,other]", "output_dir=both", command=cli.COMPARE)
+    assert outcome.code == 0, outcome.err
+    assert [run["status"] for run in read(tmp_path / "both")["runs"]] == ["finished"] * 2
+
+
+def test_jobs_are_found_under_any_name_and_left_over_ones_are_not_theirs(matte, bgm, tmp_path):
+    settings = ["-m", "hydra.sweep.subdir='${hydra.job.override_dirname}/job_${hydra.job.num}'"]
+    assert matte(*settings, "refine.threshold=2,3,4").code == 2
+    outcome = matte(*settings, "refine.threshold=2,5")
+    assert outcome.code == 2
+    assert "2 of 2 jobs failed" in outcome.err
+    assert "refine.threshold=5" in outcome.err
+    runs = read(tmp_path / "out")["runs"]
+    assert [run["settings"] for run in runs] == [
+        {"refine.threshold": 2},
+        {"refine.threshold": 5},
+    ]
+    assert bgm("runs=[out]", "output_dir=all", command=cli.COMPARE).code == 0
+    assert len(read(tmp_path / "all")["runs"]) == 4
+
+
+def test_a_job_that_was_refused_can_be_done_later(matte, tmp_path):
+    assert matte("-m", "refine.threshold=2,3", "outputs.types=[pha]").code == 2
+    assert not (tmp_path / "out/0/run.json").exists()
+    settings = ["refine.threshold=0.5", "outputs.types=[pha]"]
+    assert matte(*settings, "output_dir=out/0").code == 0
+    assert matte(*settings, "output_dir=out/1", "on_existing=resume").code == 0
+
+
+def test_a_job_that_is_refused_is_not_the_run_that_was_there(sweep, matte, bgm, tmp_path):
+    assert matte(*SWEEP).code == 2
+    for run in read(tmp_path / "out")["runs"]:
+        assert "already has" in run["error"]
+    assert bgm("runs=[out]", "output_dir=again", command=cli.COMPARE).code == 0
+    assert [run["status"] for run in read(tmp_path / "again")["runs"]] == ["finished"] * 2
+
+
+def test_a_sweep_whose_process_is_killed_is_an_interrupted_one(bgm, tmp_path):
+    def kill(raw):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    command = replace(cli.MATTE, job=kill)
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    outcome = bgm("-m", "seed=1,2", *launcher, "output_dir=out", command=command)
+    assert outcome.code == 130
+    assert "was killed from outside" in outcome.err
+    assert "Traceback" not in outcome.err
+    runs = read(tmp_path / "out")["runs"]
+    assert runs
+    for run in runs:
+        status = json.loads((tmp_path / "out" / run["run"] / "status.json").read_text())
+        assert status["exit_code"] == 130
+        assert "was killed" in run["error"]
+
+
+def test_a_run_that_was_killed_is_not_still_running(tmp_path):
+    content = {"summary": {"status": "running", "images": 3}}
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    status = {"exit_code": 130, "error": "interrupted: a process was killed"}
+    (tmp_path / "status.json").write_text(json.dumps(status))
+    (run,) = find_runs([str(tmp_path)])
+    assert run.summary.status == "interrupted"
+    assert "was killed" in run.summary.error
+
+
+def test_only_pictures_of_the_run_are_shown(sweep, tmp_path):
+    _, folder = sweep
+    (run,) = find_runs([str(folder / "0")])
+    record = run.records["product/teapot"]
+    secret = tmp_path / "secret.jpg"
+    shutil.copy(folder / "0/pha/product/teapot.jpg", secret)
+    (folder / "0/link.jpg").symlink_to(secret)
+    shown = make_gallery([replace(run, records={"x": record})], folder / "page.html", 30)[0]
+    assert shown.source is not None
+    assert shown.truth is not None
+    assert shown.panels[0].keys() == {"alpha", "cutout"}
+    moved = {kind: replace(file, path=str(secret)) for kind, file in record.inputs.items()}
+    for path in ("../../secret.jpg", str(secret), "link.jpg", "link.jpg\0"):
+        pointed = replace(record, files={"pha": path, "com": path}, inputs=moved)
+        elsewhere = replace(run, records={"x": pointed})
+        (image,) = make_gallery([elsewhere], folder / "page.html", 30)
+        assert (image.source, image.truth, image.panels) == (None, None, [{}])
+
+
+def test_pictures_that_claim_to_be_huge_are_not_decoded(sweep, monkeypatch):
+    _, folder = sweep
+    monkeypatch.setattr("bgm.comparison.gallery.MAX_PIXELS", 100)
+    (run,) = find_runs([str(folder / "0")])
+    com = {name: replace(r, files={"com": r.files["com"]}) for name, r in run.records.items()}
+    for image in make_gallery([replace(run, records=com)], folder / "page.html", 30):
+        assert image.panels == [{}]
 
 
 def test_an_interrupted_sweep_compares_what_is_finished(matte, tmp_path, monkeypatch):

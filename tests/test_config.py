@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,14 +14,18 @@ from conftest import files
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
+from bgm import __version__
 from bgm.cli.application import config_directory
 from bgm.config.schema import Config
-from bgm.config.validation import parse_config
+from bgm.config.training import TrainConfig
+from bgm.config.validation import PATHS, parse_config
+from bgm.errors import ConfigError
 
 CONF = config_directory()
 GROUPS = sorted(
     path.relative_to(CONF) for path in CONF.glob("*/*.yaml") if path.parent.name != "hydra"
 )
+OF_TRAINING = ("composites", "pictures", "stage", "validation")
 
 
 @pytest.mark.parametrize(
@@ -121,15 +129,20 @@ def test_a_configuration_cannot_name_code_to_call(matte, tmp_path):
     assert "model._target_: unknown key" in outcome.err
 
 
-def compose_config(*overrides):
+def compose_config(*overrides, command="bgm"):
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("bgm", overrides=list(overrides))
+        return compose(command, overrides=list(overrides))
 
 
 @pytest.mark.parametrize("path", GROUPS, ids=str)
 def test_every_shipped_choice_is_valid(path):
     group, choice = path.parent.as_posix(), path.stem
+    if group in OF_TRAINING:
+        pictures = ["data.foregrounds=[cutouts]", "data.backgrounds=[photos]"]
+        raw = compose_config(f"{group}={choice}", *pictures, command="train")
+        parse_config(raw, TrainConfig)
+        return
     extra = ["data.src=src", "data.bgr=bgr"] if choice == "folders" else []
     parse_config(compose_config(f"{group}={choice}", *extra), Config)
 
@@ -162,3 +175,117 @@ def test_every_key_is_explained_where_it_stands():
     for line in Path(CONF / "bgm.yaml").read_text().split("hydra:")[0].splitlines():
         if ":" in line and not line.startswith((" ", "#", "defaults")):
             assert "#" in line, line
+
+
+def test_a_variable_of_the_environment_that_is_not_set_is_named(bgm, tmp_path, monkeypatch):
+    monkeypatch.delenv("SHOOT_DIR", raising=False)
+    folder = tmp_path / "mine" / "data"
+    folder.mkdir(parents=True)
+    (folder / "shoot.yaml").write_text("defaults: [folders]\nsrc: ${oc.env:SHOOT_DIR}\nbgr: b\n")
+    outcome = bgm(f"--config-dir={tmp_path / 'mine'}", "data=shoot")
+    assert outcome.code == 2
+    assert outcome.err == "bgm: data.src: \"Environment variable 'SHOOT_DIR' not found\"\n"
+
+
+@pytest.mark.parametrize("choice", ["refine=glob(sampel*)", "data.src=glob(*/photos)"])
+def test_a_sweep_over_nothing_is_refused(matte, choice):
+    outcome = matte("-m", choice)
+    assert outcome.code == 2
+    assert "the sweep has no jobs" in outcome.err
+
+
+def test_the_tilde_is_the_home_directory_for_runs_and_sweeps(matte, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    assert matte("-m", "output_dir='~/mattes'", "refine.threshold=2").code == 2
+    assert matte("output_dir='~/single'", "backbone=resnet50").code == 2
+    assert (tmp_path / "home/mattes/0/status.json").exists()
+    assert not list(tmp_path.glob("~*"))
+
+
+@pytest.mark.parametrize("key", [key for key in PATHS if key not in ("pred", "true", "trimap")])
+def test_the_tilde_is_the_home_directory_in_every_path(key, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/of/mine")
+    monkeypatch.setenv("USERPROFILE", "/home/of/mine")
+    given = [f"{key}='~/there'", "data.src=src", "data.bgr=bgr", "data.pha=pha", "output_dir=out"]
+    unique = {setting.partition("=")[0]: setting for setting in reversed(given)}
+    node = parse_config(compose_config("data=folders", *unique.values()), Config)
+    for part in key.split("."):
+        node = getattr(node, part)
+    assert node == str(Path("/home/of/mine/there"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("data.src=~/photos", "has ~ in it and needs quotes of its own: \"data.src='~/photos'\""),
+        ("data.src=take=2", "has = in it and needs quotes of its own: \"data.src='take=2'\""),
+        ("--config-name=studio", "studio: no such configuration"),
+    ],
+)
+def test_what_hydra_cannot_take_is_said_by_name(bgm, setting, message):
+    outcome = bgm(setting)
+    assert outcome.code == 2
+    assert message in outcome.err
+
+
+def test_relative_paths_are_those_of_the_caller_whatever_hydra_changes_to(bgm, tmp_path):
+    settings = ["data=folders", "data.src=photos", "data.bgr=plates", "output_dir=out"]
+    outcome = bgm(*settings, "hydra.job.chdir=true")
+    assert outcome.code == 2
+    assert f"data.src={tmp_path / 'photos'}: no such file" in outcome.err
+
+
+def test_the_version_is_that_of_bgm(bgm):
+    outcome = bgm("--version")
+    assert (outcome.code, outcome.out) == (0, f"bgm {__version__}\n")
+
+
+def test_a_refused_run_leaves_no_empty_directories(matte, tmp_path):
+    (tmp_path / "mine").mkdir()
+    assert matte("refine.threshold=2", "output_dir=mine/deep/out").code == 2
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_other_photographs_take_over_nothing_from_the_demo():
+    for choice in ("demo", "demo_scored"):
+        own = parse_config(compose_config(f"data={choice}", "data.src=a", "data.bgr=b"), Config)
+        folders = parse_config(compose_config("data=folders", "data.src=a", "data.bgr=b"), Config)
+        assert own.data == folders.data
+        with pytest.raises(ConfigError, match=r"missing; pass data\.bgr="):
+            parse_config(compose_config(f"data={choice}", "data.src=a"), Config)
+        kept = compose_config(f"data={choice}", "data.src=a", "data.bgr=b", "data.align=true")
+        assert parse_config(kept, Config).data.align
+    demo = parse_config(compose_config("data=demo_scored"), Config)
+    assert demo.data.align
+    assert demo.data.pha is not None
+
+
+@pytest.fixture
+def unheard(tmp_path):
+    """Run bgm with a standard output that nobody reads: `unheard("--help")`."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        reader, writer = os.pipe()
+        os.close(reader)
+        command = [sys.executable, "-m", "bgm", *arguments]
+        done = subprocess.run(
+            command, stdout=writer, stderr=subprocess.PIPE, cwd=tmp_path, check=False
+        )
+        os.close(writer)
+        return done.returncode, done.stderr.decode()
+
+    return run
+
+
+def test_help_that_nobody_reads_to_its_end_leaves_no_trace(unheard):
+    assert unheard("--help") == (0, "")
+
+
+def test_a_run_that_nobody_listens_to_is_whole(unheard, shoot, tmp_path):
+    settings = ["data=folders", f"data.src={shoot.src}", f"data.bgr={shoot.bgr}", "tracking=files"]
+    code, said = unheard(*settings, "output_dir=out", "outputs.types=[pha]")
+    assert (code, said) == (0, "")
+    run = json.loads((tmp_path / "out/run.json").read_text())
+    assert (run["summary"]["status"], run["summary"]["written"]) == ("finished", 3)
+    assert len((tmp_path / "out/images.jsonl").read_text().splitlines()) == 3

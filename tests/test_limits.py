@@ -19,8 +19,8 @@ from bgm.data.datasets import ZipDataset
 from bgm.errors import DiskFullError
 from bgm.inference.fallback import ON_CPU
 from bgm.inference.predictor import Predictor
-from bgm.records.atomic import write_atomically
-from bgm.tracking import FilesTracker
+from bgm.records.atomic import write_together
+from bgm.records.directory import RunDirectory
 from bgm.tracking.console import ConsoleTracker
 
 
@@ -76,10 +76,10 @@ def test_no_space_for_one_file_is_no_space_for_the_next(matte, shoot, tmp_path, 
 
 
 def test_records_that_cannot_be_written_end_the_run_in_words(matte, tmp_path, monkeypatch):
-    def full(tracker, record):
+    def full(record):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(FilesTracker, "_line", full)
+    monkeypatch.setattr("bgm.records.directory._line", full)
     outcome = matte()
     assert outcome.code == 1
     assert "images.jsonl cannot be written: the disk is full" in outcome.out
@@ -168,18 +168,18 @@ def test_a_decoder_that_dies_costs_its_image_only(matte, tmp_path, monkeypatch):
 def test_a_decoder_and_a_writer_that_hang_are_reported(matte, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["bgm.data.prefetch"], "PATIENCE_S", 0.2)
     monkeypatch.setattr("bgm.outputs.writer.PATIENCE_S", 0.2)
-    load, store = ZipDataset.__getitem__, write_atomically
+    load, store = ZipDataset.__getitem__, write_together
 
     def slow_load(dataset, index):
         time.sleep(0.7 if index == 0 else 0)
         return load(dataset, index)
 
-    def slow_store(path, data):
+    def slow_store(files):
         time.sleep(0.7)
-        store(path, data)
+        store(files)
 
     monkeypatch.setattr(ZipDataset, "__getitem__", slow_load)
-    monkeypatch.setattr("bgm.outputs.writer.write_atomically", slow_store)
+    monkeypatch.setattr("bgm.outputs.sinks.write_together", slow_store)
     outcome = matte()
     assert outcome.code == 0
     assert "still reading after 0.2 s: product/teapot" in outcome.out
@@ -273,14 +273,14 @@ def test_an_error_while_staging_costs_its_image_only(matte, tmp_path, monkeypatc
 
 
 def test_a_summary_that_cannot_be_written_is_no_success(matte, monkeypatch):
-    real = FilesTracker._write_run
+    real = RunDirectory._write_run
 
-    def full(tracker, summary):
+    def full(directory, summary):
         if summary.status != "running":
             raise DiskFullError("run.json cannot be written: the disk is full")
-        real(tracker, summary)
+        real(directory, summary)
 
-    monkeypatch.setattr(FilesTracker, "_write_run", full)
+    monkeypatch.setattr(RunDirectory, "_write_run", full)
     outcome = matte()
     assert outcome.code == 1
     assert "stopped: run.json cannot be written" in outcome.out

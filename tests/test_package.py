@@ -105,6 +105,7 @@ APPLICATIONS = {
     "bgm-benchmark": cli.BENCHMARK,
     "bgm-compare": cli.COMPARE,
     "bgm-evaluate": cli.EVALUATE,
+    "bgm-train": cli.TRAIN,
 }
 
 

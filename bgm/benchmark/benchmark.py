@@ -23,10 +23,11 @@ from bgm.benchmark.contender import BGM, REFERENCE, Contender, Shots
 from bgm.config.schema import BenchmarkConfig, BenchmarkPart, demo_path
 from bgm.data import find_pairs, read_alpha, read_image
 from bgm.inference.device import default_threads, select_device
-from bgm.records.record import Summary
+from bgm.records.directory import RunDirectory
+from bgm.records.summary import Summary
 from bgm.runs.build import create_trackers
 from bgm.runs.provenance import describe_machine, describe_versions
-from bgm.tracking import RunInfo
+from bgm.tracking import RunInfo, Tracker
 
 log = logging.getLogger(__name__)
 
@@ -81,21 +82,26 @@ def run_benchmark(
         "versions": describe_versions(),
         "machine": {**describe_machine(device), "threads": config.threads or default_threads()},
     }
+    directory = RunDirectory(output_dir)
+    directory.begin(config.images, resolved, facts)
     for tracker in trackers:
         tracker.start(RunInfo(output_dir, config.images, resolved, facts))
     try:
         figures, codecs = _measure_all(config, output_dir)
     except Exception as error:
-        for tracker in trackers:
-            tracker.finish(Summary("failed", config.images, error=str(error)))
+        _finish(Summary("failed", config.images, error=str(error)), directory, trackers)
         raise
     _write(figures, codecs, {**facts, "config": resolved}, output_dir)
     _print(config, figures, codecs, facts["machine"])
     named = {f"{f.part}/{f.side}": asdict(f) for f in figures}
-    summary = Summary("finished", config.images, figures=named)
+    _finish(Summary("finished", config.images, figures=named), directory, trackers)
+    return figures, codecs
+
+
+def _finish(summary: Summary, directory: RunDirectory, trackers: list[Tracker]) -> None:
+    directory.finish(summary)
     for tracker in trackers:
         tracker.finish(summary)
-    return figures, codecs
 
 
 def _measure_all(

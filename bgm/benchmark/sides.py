@@ -20,14 +20,12 @@ from bgm.inference.device import (
     keep_freed_memory,
     select_device,
     set_threads,
-    synchronize,
 )
 from bgm.inference.matte import Matte
 from bgm.inference.matting import Matting, create_network, load_matting
 from bgm.inference.predictor import Predictor, Staged
 from bgm.networks._torchvision import to_tensor
 from bgm.runs.build import network_settings
-from bgm.tracking import FilesTracker
 
 
 class Side(Protocol):
@@ -128,7 +126,11 @@ class Bgm:
         keep_freed_memory()
         set_threads(config.threads or default_threads())
         self._config = Config(
-            *(config.model, config.backbone, config.refine, config.device, config.runtime),
+            model=config.model,
+            backbone=config.backbone,
+            refine=config.refine,
+            device=config.device,
+            runtime=config.runtime,
             data=DataConfig(str(shots.src), str(shots.bgr), batch_size=config.batch_size),
             tracking=TrackingConfig(name="files"),
             precision=config.precision,
@@ -144,8 +146,7 @@ class Bgm:
 
     def run_network(self) -> None:
         """Matte one pair of decoded images."""
-        self._matting.predictor(*self._pair)
-        synchronize(self.device)
+        self._matting.predictor(*self._pair).cpu()  # as the reference does
 
     def run_pipeline(self, output_dir: Path, *, free: bool) -> float:
         """Matte all shots."""
@@ -153,7 +154,7 @@ class Bgm:
 
         matting = self._free if free else self._matting
         run = runner.prepare(self._config, output_dir, matting)
-        run.trackers = [FilesTracker()]
+        run.trackers = []
         summary = runner.execute(run, {})
         if summary.written != summary.images:
             raise RuntimeError(f"only {summary.written} of {summary.images} images were written")

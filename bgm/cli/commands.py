@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from bgm.cli.application import (
-    EXIT_DONE,
-    EXIT_INTERRUPTED,
-    EXIT_SOME_FAILED,
-    Command,
-    is_job_of_sweep,
-    run_application,
-)
+from bgm.cli.application import Command, is_job_of_sweep, run_application
+from bgm.cli.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED
 from bgm.config.schema import BenchmarkConfig, CompareConfig, Config, EvaluateConfig, to_plain
-from bgm.config.validation import parse_config, parse_tracking
-from bgm.errors import BgmError, write_error
+from bgm.config.training import TrainConfig
+from bgm.config.validation import parse_config
+from bgm.errors import write_error
 
 
 def main() -> NoReturn:
@@ -42,6 +39,11 @@ def main_benchmark() -> NoReturn:
     sys.exit(run_application(BENCHMARK))
 
 
+def main_train() -> NoReturn:
+    """Run the command `bgm-train`."""
+    sys.exit(run_application(TRAIN))
+
+
 def matte(raw: DictConfig) -> int:
     """Matte a set of photographs.
 
@@ -55,19 +57,14 @@ def matte(raw: DictConfig) -> int:
         BgmError: The run cannot start.
     """
     output_dir = _output_dir()
-    try:
-        config = _settings_of_run(raw, output_dir)
-        from bgm.runs import runner  # torch and the networks: not needed to say a setting is wrong
+    config = _settings_of_run(raw, output_dir)
+    from bgm.runs import runner  # torch and the networks: not needed to say a setting is wrong
 
-        run = runner.prepare(config, output_dir)
-    except BgmError as error:
-        if is_job_of_sweep():
-            _record_refusal(raw, output_dir, error)
-        raise
+    run = runner.prepare(config, output_dir)
     try:
         _write_snapshot(OmegaConf.structured(config), output_dir / ".hydra")
     except OSError as error:
-        run.lock.release()
+        run.directory.release()
         raise write_error(output_dir / ".hydra", error) from error
     summary = runner.execute(run, to_plain(config))
     if summary.status == "interrupted":
@@ -92,7 +89,7 @@ def evaluate(raw: DictConfig) -> int:
     config = parse_config(raw, EvaluateConfig)
     rows = evaluate.evaluate(config)
     evaluate.write_report(rows, _output_dir())
-    return EXIT_SOME_FAILED if any(row.error for row in rows) else EXIT_DONE
+    return EXIT_SOME_FAILED if any(row.failed for row in rows) else EXIT_DONE
 
 
 def compare(raw: DictConfig) -> int:
@@ -116,12 +113,12 @@ def compare(raw: DictConfig) -> int:
     return EXIT_DONE
 
 
-def compare_sweep(folder: Path) -> None:
+def compare_sweep(folder: Path, jobs: Sequence[Path]) -> None:
     """Set the jobs of a sweep side by side, in the sweep's own directory."""
-    from bgm.comparison.compare import compare_runs, find_runs
+    from bgm.comparison.compare import compare_runs, read_jobs
     from bgm.comparison.page import write_comparison
 
-    write_comparison(compare_runs(find_runs([str(folder)])), folder, CompareConfig.page_mb)
+    write_comparison(compare_runs(read_jobs(jobs)), folder, CompareConfig.page_mb)
 
 
 def benchmark(raw: DictConfig) -> int:
@@ -143,10 +140,33 @@ def benchmark(raw: DictConfig) -> int:
     return EXIT_DONE
 
 
+def train(raw: DictConfig) -> int:
+    """Train a network.
+
+    Args:
+        raw: The composed configuration.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BgmError: The run cannot start.
+    """
+    config = parse_config(raw, TrainConfig)
+    from bgm.training.train import run_training
+
+    output_dir = _output_dir()
+    _write_snapshot(OmegaConf.structured(config), output_dir / ".hydra")
+    command = shlex.join(["bgm-train", *HydraConfig.get().overrides.task])
+    finished = run_training(config, output_dir, to_plain(config), command)
+    return EXIT_DONE if finished else EXIT_INTERRUPTED
+
+
 MATTE = Command(matte, "bgm", Config, after_sweep=compare_sweep)
 EVALUATE = Command(evaluate, "evaluate", EvaluateConfig)
 COMPARE = Command(compare, "compare", CompareConfig)
 BENCHMARK = Command(benchmark, "benchmark", BenchmarkConfig)
+TRAIN = Command(train, "train", TrainConfig)
 
 
 def _output_dir() -> Path:
@@ -166,13 +186,6 @@ def _settings_of_run(raw: DictConfig, output_dir: Path) -> Config:
 
         config = load_settings(config, [o.partition("=")[0].lstrip("+~") for o in overrides])
     return config
-
-
-def _record_refusal(raw: DictConfig, output_dir: Path, error: BgmError) -> None:
-    """Leave a record of a job that could not start, so that its sweep shows it as failed."""
-    from bgm.runs.runner import record_refusal
-
-    record_refusal(parse_tracking(raw), output_dir, to_plain(raw), error)
 
 
 def _write_snapshot(resolved: DictConfig, folder: Path) -> None:

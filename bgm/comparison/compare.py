@@ -6,17 +6,20 @@ import glob
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bgm.errors import DataError
-from bgm.records.record import SHOWN, ImageRecord, Summary
-from bgm.tracking.files import RUN_FILE, STATUS_FILE, flatten, read_records
+from bgm.errors import DataError, RecordError
+from bgm.records.directory import RUN_FILE, STATUS_FILE, JobStatus, RunDirectory, flatten
+from bgm.records.record import ImageRecord
+from bgm.records.summary import SHOWN, Summary
 
 _NOT_COMPARED = ("output_dir", "tracking", "on_existing", "repeat")
 _HASH_SHOWN = 12
 _SETTINGS_IN_LABEL = 5
+_EXIT_REFUSED = 2
+_SWEEP_FILE = "multirun.yaml"  # Hydra's
 _ONLY_FOR = {
     "refine.sample_pixels": ("refine.mode", "sampling"),
     "refine.threshold": ("refine.mode", "thresholding"),
@@ -174,8 +177,18 @@ def find_runs(patterns: Iterable[str]) -> list[FinishedRun]:
                 f"no runs at {pattern}: looked for directories with {RUN_FILE}, or of sweeps"
             )
         folders += [folder for folder in found if folder not in folders]
-    names = _short_names([folder.absolute() for folder in folders])
-    return [_read_run(name, folder) for name, folder in zip(names, folders, strict=True)]
+    return _read(folders, _read_files)
+
+
+def read_jobs(folders: Sequence[Path]) -> list[FinishedRun]:
+    """Read the jobs of a sweep that has just ended.
+
+    A job that was refused is shown as that, whatever an earlier run has left in its directory.
+
+    Args:
+        folders: Their directories.
+    """
+    return _read(folders, _read_job)
 
 
 def compare_runs(runs: Sequence[FinishedRun]) -> Comparison:
@@ -184,7 +197,7 @@ def compare_runs(runs: Sequence[FinishedRun]) -> Comparison:
     conditional = frozenset(
         key
         for key, (other, _) in _ONLY_FOR.items()
-        if len({run.settings[other] for run in runs if other in run.settings}) > 1
+        if len({_comparable(run.settings[other]) for run in runs if other in run.settings}) > 1
     )
     differing = [
         key
@@ -237,7 +250,9 @@ def _runs_at(folder: Path) -> list[Path]:
     marks = (RUN_FILE, STATUS_FILE)
     if any((folder / mark).is_file() for mark in marks):
         return [folder]
-    found = {path.parent for mark in marks for path in folder.glob(f"*/{mark}")}
+    # Jobs are stored under names of any depth (hydra.sweep.subdir).
+    depth = "**" if (folder / _SWEEP_FILE).is_file() else "*"
+    found = {path.parent for mark in marks for path in folder.glob(f"{depth}/{mark}")}
     return _in_order(found)
 
 
@@ -250,29 +265,62 @@ def _short_names(folders: Sequence[Path]) -> list[str]:
     return names
 
 
-def _read_run(name: str, folder: Path) -> FinishedRun:
-    content = _read_json(folder / RUN_FILE)
-    if not content:
-        status = _read_json(folder / STATUS_FILE)
-        given = " ".join(status.get("overrides", []))
-        error = status.get("error") or f"ended without saying how ({given})"
-        return FinishedRun(name, folder, Summary("failed", 0, error=error), {}, {})
-    try:
-        summary = Summary.from_dict(content["summary"])
-        settings = dict(flatten(content["config"]))
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{folder / RUN_FILE} is not the summary of a run: {error!r}") from None
-    checkpoint = content.get("checkpoint")
-    if checkpoint:
-        settings["checkpoint.sha256"] = checkpoint["sha256"][:_HASH_SHOWN]
-    return FinishedRun(name, folder, summary, settings, read_records(folder))
+def _read(
+    folders: Sequence[Path], read: Callable[[str, RunDirectory], FinishedRun]
+) -> list[FinishedRun]:
+    """Read runs; one that cannot be read is a row that says so."""
+    runs = []
+    names = _short_names([folder.absolute() for folder in folders])
+    for name, folder in zip(names, folders, strict=True):
+        try:
+            run = read(name, RunDirectory(folder))
+            _check_figures(run)
+        except RecordError as error:
+            run = FinishedRun(name, folder, Summary("failed", 0, error=str(error)), {}, {})
+        runs.append(run)
+    return runs
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
-    return content if isinstance(content, dict) else {}
+def _check_figures(run: FinishedRun) -> None:
+    """Refuse a summary in which something else stands where numbers should.
+
+    Raises:
+        RecordError: It names the figure.
+    """
+    for metric in METRICS:
+        try:
+            value = metric.value(run)
+            if value is not None:
+                float(value)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            path = run.path / RUN_FILE
+            raise RecordError(f"{path}: {metric.key} is no number ({error})") from None
+
+
+def _read_job(name: str, directory: RunDirectory) -> FinishedRun:
+    status = directory.read_status()
+    was_refused = status is not None and status.exit_code == _EXIT_REFUSED
+    return _from_status(name, directory, status) if was_refused else _read_files(name, directory)
+
+
+def _read_files(name: str, directory: RunDirectory) -> FinishedRun:
+    run, status = directory.read_run(), directory.read_status()
+    if run is None:
+        return _from_status(name, directory, status)
+    summary = run.summary
+    if summary.status == "running" and status is not None and status.exit_code is not None:
+        summary = replace(summary, status="interrupted", error=status.error)  # it was killed
+    settings = dict(flatten(run.config))
+    if run.checkpoint_sha256:
+        settings["checkpoint.sha256"] = run.checkpoint_sha256[:_HASH_SHOWN]
+    return FinishedRun(name, directory.path, summary, settings, directory.read_records())
+
+
+def _from_status(name: str, directory: RunDirectory, status: JobStatus | None) -> FinishedRun:
+    """A job that never became a run."""
+    if status is None:
+        status = JobStatus()
+    given = " ".join(map(str, status.overrides))
+    error = status.error or f"ended without saying how ({given})"
+    summary = Summary("failed", 0, error=str(error))
+    return FinishedRun(name, directory.path, summary, dict(flatten(status.config)), {})

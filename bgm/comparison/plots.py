@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bgm.comparison.compare import FORWARD, FinishedRun, score_metric
-from bgm.records.record import SHOWN
+from bgm.records.summary import SHOWN
 
 # Colours that stand for CSS variables of the page, so that the plots follow light and dark.
 _INK, _MUTED, _LINE, _ACCENT, _PANEL = "#010201", "#010202", "#010203", "#010204", "#010205"

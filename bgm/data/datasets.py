@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from bgm.data.align import align_background
 from bgm.data.decode import MAX_PIXELS, Decoded, Pixels, decode
+from bgm.data.metadata import Metadata, read_metadata
 from bgm.data.pairs import Pair, list_images
 from bgm.errors import DataError
 from bgm.records.fingerprints import InputFile, fingerprint
@@ -87,6 +88,7 @@ class Sample:
         started: When decoding began, on the clock of `time.perf_counter`.
         inputs: The files that were decoded, `src` and `bgr`.
         remarks: What there is to say about them.
+        metadata: What the source says of itself; None if that was not asked for.
     """
 
     pair: Pair
@@ -98,6 +100,7 @@ class Sample:
     started: float
     inputs: dict[str, InputFile]
     remarks: tuple[str, ...] = ()
+    metadata: Metadata | None = None
 
 
 class ZipDataset(Dataset[Sample]):
@@ -108,6 +111,7 @@ class ZipDataset(Dataset[Sample]):
         align: Whether to align each background to its source.
         resize_background: Whether a background of another size is resized to its source's.
         max_pixels: Images that claim to have more are refused.
+        metadata: Whether to read what a source says of itself.
 
     Raises:
         DataError: When a sample is asked for and a file cannot be read or the sizes differ.
@@ -120,10 +124,12 @@ class ZipDataset(Dataset[Sample]):
         align: bool = False,
         resize_background: bool = False,
         max_pixels: int = MAX_PIXELS,
+        metadata: bool = False,
     ) -> None:
         self.pairs = list(pairs)
         self.align = align
         self.resize_background = resize_background
+        self.metadata = metadata
         self._sources, self._backgrounds = (
             ImagesDataset(paths, transform=None, max_pixels=max_pixels)
             for paths in ([pair.src for pair in self.pairs], [pair.bgr for pair in self.pairs])
@@ -146,8 +152,18 @@ class ZipDataset(Dataset[Sample]):
                 aligned, alignment = align_background(_as_pixels(src), _as_pixels(bgr))
                 bgr = _as_tensor(aligned)
             align_ms = aligning.ms
-        remarks = tuple(filter(None, (src_remark, bgr_remark)))
-        return Sample(pair, src, bgr, alignment, loading.ms, align_ms, started, inputs, remarks)
+        return Sample(
+            pair=pair,
+            src=src,
+            bgr=bgr,
+            alignment=alignment,
+            load_ms=loading.ms,
+            align_ms=align_ms,
+            started=started,
+            inputs=inputs,
+            remarks=tuple(filter(None, (src_remark, bgr_remark))),
+            metadata=read_metadata(pair.src) if self.metadata else None,
+        )
 
     def _match_size(self, src: Tensor, bgr: Tensor) -> Tensor:
         (height, width), (bgr_height, bgr_width) = src.shape[1:], bgr.shape[1:]

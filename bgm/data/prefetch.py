@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from bgm.errors import DataError
 
@@ -20,24 +20,17 @@ log = logging.getLogger(__name__)
 PATIENCE_S = 60.0
 """How long an item may take before something is said."""
 
-Item = TypeVar("Item", covariant=True)
-
-
-class Indexed(Protocol[Item]):
-    """A dataset."""
-
-    def __getitem__(self, index: int, /) -> Item: ...
-
-    def __len__(self) -> int: ...
+Item = TypeVar("Item")
 
 
 def prefetch(
-    dataset: Indexed[Item], workers: int, describe: Callable[[int], str] = str
+    load: Callable[[int], Item], count: int, workers: int, describe: Callable[[int], str] = str
 ) -> Generator[Item | Exception, None, None]:
-    """Yield the items of `dataset` in order, loading the next ones in the background.
+    """Yield items in order, loading the next ones in the background.
 
     Args:
-        dataset: What to load from; used by several threads at once.
+        load: Loads an item by its index; called by several threads at once.
+        count: How many items there are.
         workers: Threads that load; at most one item more than that is held ready.
         describe: What to call an item, by its index, if it takes very long.
 
@@ -45,12 +38,12 @@ def prefetch(
         Each item, or the exception that loading it raised.
     """
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        indices = iter(range(len(dataset)))
+        indices = iter(range(count))
         waiting: deque[Future[Item]] = deque(
-            pool.submit(dataset.__getitem__, index) for index in islice(indices, workers + 1)
+            pool.submit(load, index) for index in islice(indices, workers + 1)
         )
         try:
-            for number in range(len(dataset)):
+            for number in range(count):
                 future = waiting.popleft()
                 while not wait([future], timeout=PATIENCE_S).done:
                     what = describe(number)
@@ -63,6 +56,6 @@ def prefetch(
                 yield item
                 del item
                 for index in islice(indices, 1):
-                    waiting.append(pool.submit(dataset.__getitem__, index))
+                    waiting.append(pool.submit(load, index))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -54,6 +54,7 @@ class Fallback:
         self._predictor = predictor
         self._use_cpu = use_cpu
         self._on_cpu: Predictor | None = None
+        self.device = predictor.device
 
     def stage(self, pairs: Sequence[ImagePair]) -> Staged | Exception:
         """Bring pairs of one size to the device, as `Predictor.stage` does.

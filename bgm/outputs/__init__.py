@@ -1,14 +1,18 @@
 """From mattes to files."""
 
 from bgm.outputs.encode import EXTENSIONS, encode
-from bgm.outputs.layers import LayerBuilder, LayerSpec, to_image, to_rgba8
+from bgm.outputs.layers import LayerBuilder, LayerSpec, Pixels, to_image, to_rgba8
 from bgm.outputs.previews import checkerboard, strip
-from bgm.outputs.writer import Writer, output_path
+from bgm.outputs.sinks import PictureFolders, Sink, output_path
+from bgm.outputs.writer import Writer
 
 __all__ = [
     "EXTENSIONS",
     "LayerBuilder",
     "LayerSpec",
+    "PictureFolders",
+    "Pixels",
+    "Sink",
     "Writer",
     "checkerboard",
     "encode",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bgm.errors import write_error
@@ -24,16 +26,46 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         WriteError: It could not be written; nothing is left behind.
     """
-    partial = path.with_name(f".{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}")
+    write_together({path: data})
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Write files that belong together: all of them get their names, or none keeps its own.
+
+    Args:
+        files: What each file holds.
+
+    Raises:
+        WriteError: One of them could not be written; none is there any more.
+    """
+    partial = {path: path.with_name(f".{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}") for path in files}
+    named: list[Path] = []
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())  # or a power cut could leave an empty file of that name
-            os.replace(partial, path)  # noqa: PTH105 - replaces an existing file everywhere
-        finally:
-            partial.unlink(missing_ok=True)
+        for path, data in files.items():
+            with in_words(path):
+                _write(partial[path], data)
+        for path in files:
+            with in_words(path):
+                os.replace(partial[path], path)  # noqa: PTH105 - replaces everywhere
+            named.append(path)
+    finally:
+        for path in (*partial.values(), *(named if len(named) < len(files) else ())):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
+def in_words(path: Path) -> Iterator[None]:
+    """Turn what the system has against writing a file into a `WriteError`."""
+    try:
+        yield
     except OSError as error:
         raise write_error(path, error) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())  # or a power cut could leave an empty file of its final name

@@ -1,32 +1,26 @@
-"""What is written down about each image and each run: plain data that trackers pass on."""
+"""What is written down about each image: plain data that trackers pass on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any, TypeVar
 
 from bgm.records.fingerprints import InputFile
 
-
-class Shown(NamedTuple):
-    """How an error is printed: its heading with the scale, and the factor to it."""
-
-    label: str
-    factor: float
+Record = TypeVar("Record")
 
 
-SHOWN = {
-    "mse": Shown("MSE x1000", 1e3),
-    "sad": Shown("SAD /1000", 1.0),  # recorded divided by 1000 already
-    "grad": Shown("Grad /1000", 1e-3),
-    "conn": Shown("Conn /1000", 1e-3),
-    "mad": Shown("MAD x1000", 1e3),
-    "fg_mse": Shown("Fg MSE x1000", 1e3),
-}
-"""The scale of each error in tables for people, that of the tables in the literature."""
+def from_plain(kind: type[Record], content: Mapping[str, Any]) -> Record:
+    """Make a dataclass of what a file holds, written by this version of bgm or another.
+
+    Fields that the class does not have are passed over; missing ones get their defaults.
+
+    Raises:
+        TypeError: A field without a default is missing, or there are no fields at all.
+    """
+    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{key: value for key, value in content.items() if key in known})
 
 
 ALREADY_ALIGNED = "kept: already aligned"
@@ -124,122 +118,15 @@ class ImageRecord:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> ImageRecord:
-        """The record that `as_dict` was called on."""
-        alignment = content["alignment"] and Alignment(**content["alignment"])
-        timings = Timings(**content["timings"])
-        inputs = {kind: InputFile(**file) for kind, file in content["inputs"].items()}
-        return cls(**{**content, "alignment": alignment, "timings": timings, "inputs": inputs})
+    def from_dict(cls, content: Mapping[str, Any]) -> ImageRecord:
+        """The record that `as_dict` was called on, perhaps by another version of bgm.
 
-
-@dataclass(frozen=True)
-class StageSummary:
-    """Median and 95th percentile of one stage over the written images, in milliseconds."""
-
-    median_ms: float
-    p95_ms: float
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A run in a few numbers.
-
-    Attributes:
-        status: `running`, `finished`, `interrupted`, or `failed` (as a whole, not by an image).
-        images: Images the run was asked for.
-        written: Images of which every file is stored.
-        failed: Images that failed.
-        skipped: Images whose outputs existed already.
-        unmatched: Files left out because they had no partner.
-        seconds: Wall-clock time of the run, without setting up the network.
-        images_per_second: Written images per second of that time.
-        stages: Figures per stage, by the names of `Timings` without their unit.
-        refined: Mean share of the pixels that the refiner redid; None without a refiner.
-        peak_memory_mib: Largest resident size of the process during the run, in MiB.
-        device_peak_memory_mib: Most memory held on a CUDA device, in MiB; None elsewhere.
-        scored: Images that were compared with the truth.
-        scores: Mean of each error over the images that have it.
-        error: Why the run failed as a whole, or None.
-        figures: Whatever else was measured, by name.
-    """
-
-    status: str
-    images: int
-    written: int = 0
-    failed: int = 0
-    skipped: int = 0
-    unmatched: int = 0
-    seconds: float = 0.0
-    images_per_second: float = 0.0
-    stages: dict[str, StageSummary] = field(default_factory=dict)
-    refined: float | None = None
-    peak_memory_mib: float | None = None
-    device_peak_memory_mib: float | None = None
-    scored: int = 0
-    scores: dict[str, float] = field(default_factory=dict)
-    error: str | None = None
-    figures: dict[str, Any] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The summary as nested plain values, ready for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> Summary:
-        """The summary that `as_dict` was called on."""
-        stages = {name: StageSummary(**figures) for name, figures in content["stages"].items()}
-        return cls(**{**content, "stages": stages})
-
-
-def summarize(
-    records: Iterable[ImageRecord],
-    images: int,
-    seconds: float,
-    status: str = "finished",
-    error: str | None = None,
-) -> Summary:
-    """Sum up the records of a run.
-
-    Args:
-        records: The records so far.
-        images: Images the run was asked for.
-        seconds: Wall-clock time they took.
-        status: What to say of the run.
-        error: Why it failed as a whole, if it did.
-    """
-    records = list(records)
-    count = {s: sum(r.status == s for r in records) for s in {r.status for r in records}}
-    written = [record for record in records if record.status == "written"]
-    refined = [record.refined for record in written if record.refined is not None]
-    stages = {}
-    for stage in fields(Timings):
-        values = [getattr(record.timings, stage.name) for record in written]
-        known = [value for value in values if value is not None]
-        if known:
-            median, p95 = np.percentile(known, [50, 95]).round(3).tolist()
-            stages[stage.name.removesuffix("_ms")] = StageSummary(median, p95)
-    return Summary(
-        status=status,
-        images=images,
-        written=len(written),
-        failed=count.get("failed", 0),
-        skipped=count.get("skipped", 0),
-        unmatched=count.get("unmatched", 0),
-        seconds=round(seconds, 3),
-        images_per_second=round(len(written) / seconds, 3) if seconds else 0.0,
-        stages=stages,
-        refined=round(float(np.mean(refined)), 6) if refined else None,
-        scored=sum(bool(record.scores) for record in records),
-        scores=mean_scores(record.scores for record in records),
-        error=error,
-    )
-
-
-def mean_scores(scores: Iterable[Mapping[str, float | None]]) -> dict[str, float]:
-    """Mean of each error over the images for which it is defined."""
-    values: dict[str, list[float]] = {}
-    for one in scores:
-        for metric, value in one.items():
-            if value is not None:
-                values.setdefault(metric, []).append(value)
-    return {metric: float(np.mean(found)) for metric, found in values.items()}
+        Raises:
+            TypeError: It is no record.
+        """
+        record = from_plain(cls, content)
+        record.alignment = record.alignment and from_plain(Alignment, content["alignment"])
+        record.timings = from_plain(Timings, content.get("timings", {}))
+        inputs = content.get("inputs", {})
+        record.inputs = {kind: from_plain(InputFile, file) for kind, file in inputs.items()}
+        return record

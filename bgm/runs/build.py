@@ -24,7 +24,6 @@ from bgm.outputs import LayerSpec
 from bgm.tracking import (
     TRACKERS,
     ConsoleTracker,
-    FilesTracker,
     Guarded,
     Tracker,
     TrackerSettings,
@@ -47,15 +46,20 @@ def create_trackers(
     Raises:
         ConfigError: There is no tracker of that name.
     """
-    trackers: list[Tracker] = [FilesTracker()]
-    if console:
-        trackers.append(Guarded(ConsoleTracker()))
+    trackers: list[Tracker] = [Guarded(ConsoleTracker())] if console else []
     if tracking.name == FILES_ALONE:
         return trackers
     if tracking.name not in TRACKERS:
         known = ", ".join([FILES_ALONE, *TRACKERS])
         raise ConfigError(f"tracking.name={tracking.name}: no such tracker; there are {known}")
-    settings = TrackerSettings(
+    settings = tracker_settings(tracking, output_dir)
+    # Last started, the progress bar shows the work alone.
+    return [Guarded(TRACKERS[tracking.name](settings)), *trackers]
+
+
+def tracker_settings(tracking: TrackingConfig, output_dir: Path) -> TrackerSettings:
+    """What the configuration says to a tracker."""
+    return TrackerSettings(
         mode=tracking.mode.name,
         project=tracking.project,
         name=tracking.run_name or "/".join(output_dir.parts[-2:]),
@@ -64,7 +68,6 @@ def create_trackers(
         tags=tracking.tags,
         options=tracking.options,
     )
-    return [*trackers, Guarded(TRACKERS[tracking.name](settings))]
 
 
 def layer_specs(outputs: OutputsConfig) -> list[LayerSpec]:

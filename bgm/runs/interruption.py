@@ -1,4 +1,4 @@
-"""Ends a run in an orderly way when it is asked to end: by Ctrl-C, SIGTERM, or its own troubles."""
+"""Ends a run in an orderly way when it is asked to: by Ctrl-C, a signal, or its own troubles."""
 
 from __future__ import annotations
 
@@ -6,31 +6,47 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
 log = logging.getLogger(__name__)
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # the last two not on every system
+    if hasattr(signal, name)
+]
 _EXIT_INTERRUPTED = 130
 
 
 class StopRequest:
     """Whether no new images shall be begun, and why.
 
-    While it is used as a context manager, the first Ctrl-C or SIGTERM sets it; the second ends the
-    process at once. Files under their final names are whole all the same.
+    While it is used as a context manager, the first Ctrl-C, SIGTERM or SIGHUP sets it; the second
+    ends the process at once. Files under their final names are whole all the same.
 
     Args:
         end: Ends the process.
+        promise: What is done before the run ends.
+        same_s: Signals that come within so many seconds of the first are the same request, as
+            when one is sent to a process and to its group.
 
     Attributes:
         reason: Why the run ends before its last image; None if a signal asked for it.
     """
 
-    def __init__(self, end: Callable[[int], Any] = os._exit) -> None:
+    def __init__(
+        self,
+        end: Callable[[int], Any] = os._exit,
+        promise: str = "images under way are finished first",
+        same_s: float = 0.0,
+    ) -> None:
         self._end = end
+        self._promise = promise
+        self._same_s = same_s
+        self._first = 0.0
         self._requested = threading.Event()
         self._before: dict[int, Any] = {}
         self.interrupted = False
@@ -62,7 +78,10 @@ class StopRequest:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.interrupted:
-            self._end(_EXIT_INTERRUPTED)
+            if time.monotonic() - self._first >= self._same_s:
+                self._end(_EXIT_INTERRUPTED)
+            return
+        self._first = time.monotonic()
         self.interrupted = True
         self._requested.set()
-        log.warning("stopping: images under way are finished first; again to stop at once")
+        log.warning("stopping: %s; again to stop at once", self._promise)

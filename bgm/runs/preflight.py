@@ -9,16 +9,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from bgm.config.schema import Config, OnExisting
+from bgm.config.schema import Config
 from bgm.data import Pair
 from bgm.data.named_colours import parse_colour
 from bgm.errors import ConfigError
-from bgm.outputs import LayerSpec, output_path
-from bgm.tracking.files import IMAGES_FILE, RUN_FILE
+from bgm.outputs import LayerSpec
 
 log = logging.getLogger(__name__)
 
-_LISTED = 5
 _LOOKED_AT = 20
 _CHANNELS = {"com": 4, "pha": 1, "fgr": 3, "err": 1, "ref": 1}
 _BYTES_PER_PIXEL = {"png": 0.8, "jpg": 0.3, "webp": 0.3, "tiff": 1.0}  # and channel, cautiously
@@ -64,35 +62,6 @@ def create_output_dir(output_dir: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise ConfigError(f"output_dir={output_dir} cannot be written: {error.strerror}") from None
-
-
-def split_existing(
-    pairs: Sequence[Pair], specs: Sequence[LayerSpec], output_dir: Path, policy: OnExisting
-) -> tuple[list[Pair], list[Pair]]:
-    """Apply `on_existing`.
-
-    Returns:
-        The pairs to matte, and those to skip because all their outputs exist.
-
-    Raises:
-        ConfigError: There are outputs and the policy is `error`; it names the first.
-    """
-    if policy is OnExisting.overwrite:
-        return list(pairs), []
-    outputs = {pair: [output_path(output_dir, spec, pair.name) for spec in specs] for pair in pairs}
-    if policy is OnExisting.skip:
-        done = {pair for pair, paths in outputs.items() if all(path.exists() for path in paths)}
-        return [p for p in pairs if p not in done], [p for p in pairs if p in done]
-    records = [output_dir / IMAGES_FILE, output_dir / RUN_FILE]
-    found = [path for paths in (*outputs.values(), records) for path in paths if path.exists()]
-    if found:
-        names = ", ".join(path.relative_to(output_dir).as_posix() for path in found[:_LISTED])
-        more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-        raise ConfigError(
-            f"output_dir={output_dir} already has {names}{more}; choose another output_dir, "
-            "on_existing=resume, on_existing=skip or on_existing=overwrite"
-        )
-    return list(pairs), []
 
 
 def warn_of_little_space(

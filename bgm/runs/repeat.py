@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -13,15 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 from bgm.config.schema import Config
 from bgm.config.validation import PATHS, parse_config
 from bgm.data import describe
-from bgm.errors import ConfigError, DataError
+from bgm.errors import ConfigError, DataError, RecordError
 from bgm.networks.checkpoints import CheckpointInfo
+from bgm.records.directory import RUN_FILE, SNAPSHOT, RunDirectory, RunFile
 from bgm.records.fingerprints import fingerprint
 from bgm.runs.provenance import describe_versions
-from bgm.tracking.files import RUN_FILE
 
 log = logging.getLogger(__name__)
 
-SNAPSHOT = Path(".hydra") / "config.yaml"
 
 _OWN = ("output_dir", "on_existing", "tracking", "repeat")
 """Settings of the new run, whatever those of the old one were."""
@@ -58,7 +56,8 @@ def load_settings(config: Config, given: Collection[str]) -> Config:
     for key in (*_OWN, *(key for key in given if key in PATHS)):
         OmegaConf.update(old, key, OmegaConf.select(new, key), merge=False)
     # Sums depend in their last bits on how many threads share them.
-    OmegaConf.update(old, "threads", _read_run(Path(config.repeat))["machine"]["threads"])
+    run = _read_run(RunDirectory(Path(config.repeat)))
+    OmegaConf.update(old, "threads", run.facts["machine"]["threads"])
     return parse_config(old, Config)
 
 
@@ -77,13 +76,16 @@ def check_same(
     Raises:
         DataError: Something differs; it names every file, or the first of many.
     """
-    old = _read_run(repeated)
-    recorded: Mapping[str, Mapping[str, Any]] = old.get("inputs", {})
+    directory = RunDirectory(repeated)
+    facts = _read_run(directory).facts
+    records = directory.read_records()
+    recorded = {name: record.inputs for name, record in records.items() if record.inputs}
     differences: dict[str, str] = {}
-    if old["checkpoint"]["sha256"] != checkpoint.sha256:
+    weights = facts["checkpoint"]
+    if weights["sha256"] != checkpoint.sha256:
         differences["checkpoint"] = (
             f"{checkpoint.path} has SHA-256 {checkpoint.sha256[:12]}, the run had "
-            f"{old['checkpoint']['path']} with {old['checkpoint']['sha256'][:12]}"
+            f"{weights.get('path')} with {weights['sha256'][:12]}"
         )
     for name in sorted(recorded.keys() - inputs.keys()):
         differences[name] = "was part of the run, is not there now"
@@ -92,25 +94,28 @@ def check_same(
             differences[name] = "is there now, was not part of the run (or failed in it)"
             continue
         for kind, path in files.items():
-            if fingerprint(path).sha256 != recorded[name].get(kind, {}).get("sha256"):
+            before = recorded[name].get(kind)
+            if before is None or fingerprint(path).sha256 != before.sha256:
                 differences[f"{name} ({kind})"] = f"{path} has changed"
     if differences:
         raise DataError(
             f"repeat={repeated}: not the same run\n" + describe(differences, "difference")
         )
-    _say_what_else_differs(old)
+    _say_what_else_differs(facts)
 
 
-def _read_run(repeated: Path) -> dict[str, Any]:
-    path = repeated / RUN_FILE
+def _read_run(directory: RunDirectory) -> RunFile:
+    path = directory.path / RUN_FILE
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        content["checkpoint"]["sha256"], content["machine"]["threads"]
-    except (OSError, ValueError, KeyError) as error:
+        run = directory.read_run()
+        if run is None:
+            raise ConfigError(f"repeat={directory.path}: it has no {RUN_FILE}")
+        run.facts["checkpoint"]["sha256"], run.facts["machine"]["threads"]
+    except (RecordError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"repeat={repeated}: {path} does not tell what the run was made from ({error!r})"
+            f"repeat={directory.path}: {path} does not tell what the run was made from ({error!r})"
         ) from None
-    return content
+    return run
 
 
 def _say_what_else_differs(old: Mapping[str, Any]) -> None:

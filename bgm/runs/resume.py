@@ -2,63 +2,125 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from bgm.config.schema import Config, OnExisting, to_plain
 from bgm.data import Pair
-from bgm.errors import ConfigError
+from bgm.errors import ConfigError, RecordError
 from bgm.networks.checkpoints import CheckpointInfo
-from bgm.outputs import LayerSpec, output_path
+from bgm.outputs import output_path
+from bgm.records.atomic import PARTIAL_SUFFIX
+from bgm.records.directory import IMAGES_FILE, RUN_FILE, RunDirectory, flatten
 from bgm.records.record import ImageRecord
-from bgm.tracking.files import RUN_FILE, flatten, read_records
+from bgm.runs.plan import Plan
+
+_LISTED = 5
 
 # Settings that change nothing in the files, or only how they are made.
 _IRRELEVANT = {
     *("output_dir", "on_existing", "on_error", "repeat", "threads", "checkpoint"),
-    *("checkpoints_dir", "outputs.workers"),
+    *("checkpoints_dir", "outputs.workers", "seed"),
     *(f"data.{key}" for key in ("workers", "batch_size", "max_megapixels", "unmatched")),
     *("device.oom",),
 }
 _DONE = ("written", "skipped")
 
 
+def split(
+    plan: Plan, directory: RunDirectory, checkpoint: CheckpointInfo | None
+) -> tuple[list[Pair], list[ImageRecord]]:
+    """Apply `on_existing`: tell what is to be done from what needs no work.
+
+    Args:
+        plan: What is asked for.
+        directory: Where it goes, and where an earlier run may have written.
+        checkpoint: The weights.
+
+    Returns:
+        The pairs to matte, and records of the others, with what an earlier run knew about them.
+
+    Raises:
+        ConfigError: There are outputs and that is an error, or they are of another run.
+    """
+    policy = plan.config.on_existing
+    if policy is OnExisting.overwrite:
+        return plan.pairs, []
+    if policy is OnExisting.error:
+        refuse_existing(plan, directory)
+        return plan.pairs, []
+    if policy is OnExisting.resume:
+        check_same_settings(directory, to_plain(plan.config), checkpoint)
+    records = directory.read_records()
+    todo, done = [], []
+    for pair in plan.pairs:
+        record = records.get(pair.name, ImageRecord(pair.name))
+        paths = {spec.type: output_path(directory.path, spec, pair.name) for spec in plan.specs}
+        is_there = all(path.exists() for path in paths.values())
+        if is_there and (policy is OnExisting.skip or _is_done(record, pair)):
+            files = {kind: p.relative_to(directory.path).as_posix() for kind, p in paths.items()}
+            done.append(replace(record, status="skipped", error=None, files=files))
+        else:
+            todo.append(pair)
+    return todo, done
+
+
+def refuse_existing(plan: Plan, directory: RunDirectory) -> None:
+    """Refuse to write where there are outputs already.
+
+    Raises:
+        ConfigError: It names the first of them.
+    """
+    root = directory.path
+    outputs = [output_path(root, spec, pair.name) for pair in plan.pairs for spec in plan.specs]
+    found = [path for path in (*outputs, root / IMAGES_FILE, root / RUN_FILE) if path.exists()]
+    if found:
+        names = ", ".join(path.relative_to(root).as_posix() for path in found[:_LISTED])
+        more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+        raise ConfigError(
+            f"output_dir={root} already has {names}{more}; choose another output_dir, "
+            "on_existing=resume, on_existing=skip or on_existing=overwrite"
+        )
+
+
 def check_same_settings(
-    output_dir: Path, config: Mapping[str, Any], checkpoint: CheckpointInfo | None
+    directory: RunDirectory, config: Mapping[str, Any], checkpoint: CheckpointInfo | None
 ) -> None:
     """Refuse to go on with a run under other settings than it was begun with.
 
+    A setting that the run did not know is taken to have had its default.
+
     Args:
-        output_dir: The run's directory.
+        directory: The run's directory.
         config: The settings now, as nested plain values.
         checkpoint: The weights now.
 
     Raises:
         ConfigError: Settings or weights differ; it names them.
     """
-    path = output_dir / RUN_FILE
     try:
-        old = json.loads(path.read_text(encoding="utf-8"))
-        before = dict(flatten(old["config"]))
-        weights = (old.get("checkpoint") or {}).get("sha256")
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        run = directory.read_run()
+    except RecordError as error:
         raise ConfigError(
-            f"on_existing=resume: {path} does not tell the settings of the run ({error!r}); choose "
+            f"on_existing=resume: {error}, so it does not tell the settings of the run; choose "
             "on_existing=overwrite or another output_dir"
         ) from None
+    if run is None:
+        return
+    before = {**dict(flatten(to_plain(Config))), **dict(flatten(run.config))}
     now = dict(flatten(config))
     differences = [
-        f"  {key}: was {before.get(key)}, is {now.get(key)}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
+        f"  {key}: was {before.get(key)}, is {now[key]}"
+        for key in sorted(now)
+        if before.get(key) != now[key]
         and key not in _IRRELEVANT
         and key.split(".")[0] != "tracking"
     ]
+    weights = run.checkpoint_sha256
     if checkpoint is not None and weights is not None and weights != checkpoint.sha256:
         differences.append(f"  checkpoint: {checkpoint.path} is not the file that the run had")
     if differences:
@@ -69,34 +131,23 @@ def check_same_settings(
         )
 
 
-def split_done(
-    pairs: Sequence[Pair], specs: Sequence[LayerSpec], output_dir: Path
-) -> tuple[list[Pair], list[ImageRecord]]:
-    """Tell what is to be done from what is done.
-
-    Returns:
-        The pairs to matte, and the records of the others: those that were written from the same
-        files, and of which every output is there.
-    """
-    records = read_records(output_dir)
-    todo, done = [], []
-    for pair in pairs:
-        record = records.get(pair.name)
-        if record is not None and _is_done(record, pair, specs, output_dir):
-            done.append(record)
-        else:
-            todo.append(pair)
-    return todo, done
+def earlier_files(directory: RunDirectory) -> dict[str, dict[str, str]]:
+    """The files that an earlier run stored, by image and type."""
+    try:
+        records = directory.read_records()
+    except RecordError:
+        return {}
+    return {name: record.files for name, record in records.items() if record.files}
 
 
-def _is_done(record: ImageRecord, pair: Pair, specs: Sequence[LayerSpec], output_dir: Path) -> bool:
+def _is_done(record: ImageRecord, pair: Pair) -> bool:
+    """Whether an image was written, from files that are still the same."""
     inputs = record.inputs
     truths = [file for kind, file in inputs.items() if kind not in ("src", "bgr")]
     return (
         record.status in _DONE
         and record.error is None
         and all(file.is_unchanged(Path(file.path)) for file in truths)
-        and all(output_path(output_dir, spec, pair.name).exists() for spec in specs)
         and all(
             kind in inputs and inputs[kind].is_unchanged(path)
             for kind, path in (("src", pair.src), ("bgr", pair.bgr))
@@ -104,8 +155,8 @@ def _is_done(record: ImageRecord, pair: Pair, specs: Sequence[LayerSpec], output
     )
 
 
-def remove_partial_files(output_dir: Path, types: Sequence[str], suffix: str) -> None:
+def remove_partial_files(output_dir: Path, types: Sequence[str]) -> None:
     """Remove what a run that was killed left half-written, under temporary names."""
-    for path in chain(*((output_dir / kind).rglob(f".*{suffix}") for kind in types)):
+    for path in chain(*((output_dir / kind).rglob(f".*{PARTIAL_SUFFIX}") for kind in types)):
         with suppress(OSError):
             path.unlink()

@@ -3,45 +3,39 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import torch
 
-from bgm.config.schema import Config, OnExisting, OnOutOfMemory, TrackingConfig, Unmatched, to_plain
-from bgm.data import Pair, find_pairs, leave_limit_to_settings, prefetch
-from bgm.data import describe as describe_problems
+from bgm.config.schema import Config, OnExisting, OnOutOfMemory
+from bgm.data import Pair, leave_limit_to_settings, prefetch
 from bgm.data.datasets import Sample, ZipDataset
-from bgm.errors import BgmError, DataError, WriteError
-from bgm.evaluation import Scorer
+from bgm.errors import WriteError
 from bgm.inference.device import default_threads, helper_threads, keep_freed_memory, set_threads
 from bgm.inference.fallback import Fallback
 from bgm.inference.matting import Matting
 from bgm.inference.memory import MemoryMeter
-from bgm.outputs import LayerBuilder, LayerSpec, Writer, output_path
-from bgm.records.atomic import PARTIAL_SUFFIX
-from bgm.records.lock import DirectoryLock
-from bgm.records.record import ImageRecord, Summary, summarize
-from bgm.runs.build import (
-    create_scorer,
-    create_trackers,
-    layer_specs,
-    load_network,
-    samples_wanted,
-)
+from bgm.outputs import PictureFolders
+from bgm.records.directory import RunDirectory
+from bgm.records.record import ImageRecord
+from bgm.records.summary import Summary, Tally
+from bgm.records.timing import Timer
+from bgm.runs import steps
+from bgm.runs.build import create_trackers, load_network, samples_wanted
 from bgm.runs.interruption import StopRequest
-from bgm.runs.pipeline import Pipeline, explain
-from bgm.runs.preflight import check_paths, create_output_dir, split_existing, warn_of_little_space
+from bgm.runs.pipeline import Parts, Pipeline
+from bgm.runs.plan import Plan, make_plan
+from bgm.runs.preflight import create_output_dir, warn_of_little_space
 from bgm.runs.provenance import describe
 from bgm.runs.repeat import check_same
-from bgm.runs.resume import check_same_settings, remove_partial_files, split_done
+from bgm.runs.resume import earlier_files, remove_partial_files, split
 from bgm.tracking import Preview, RunInfo, Tracker
-from bgm.tracking.files import RUN_FILE, read_records
 
 log = logging.getLogger(__name__)
 
@@ -51,30 +45,22 @@ class Run:
     """A run that nothing stands in the way of any more.
 
     Attributes:
-        config: What was asked for.
-        output_dir: Where it writes.
+        plan: What was asked for.
+        directory: Where it writes; locked until the run has ended.
         pairs: What is to be matted.
         settled: Records of what needs no work: skipped and unmatched images.
+        earlier: Files of an earlier run that give way, by image and type.
         matting: The network.
-        build_layers: What is made of a matte.
-        score: Compares a matte with the truth; None without truth.
         trackers: Who is told.
-        lock: Keeps other runs out of the directory until this one has ended.
-        previews: Pictures of the first images, by name, until they are reported.
-        samples: Pictures still to be made.
     """
 
-    config: Config
-    output_dir: Path
+    plan: Plan
+    directory: RunDirectory
     pairs: list[Pair]
     settled: list[ImageRecord]
+    earlier: dict[str, dict[str, str]]
     matting: Matting
-    build_layers: LayerBuilder
-    score: Scorer | None
     trackers: list[Tracker]
-    lock: DirectoryLock
-    previews: dict[str, Preview] = field(default_factory=dict)
-    samples: int = 0
 
 
 def prepare(config: Config, output_dir: Path, matting: Matting | None = None) -> Run:
@@ -88,64 +74,48 @@ def prepare(config: Config, output_dir: Path, matting: Matting | None = None) ->
     Raises:
         BgmError: Something is wrong; no image has been touched.
     """
+    set_up_process(config)
+    plan = make_plan(config, output_dir)
+    matting = matting or load_network(config)
+    if config.repeat is not None and matting.checkpoint is not None:
+        check_same(Path(config.repeat), plan.inputs(), matting.checkpoint)
+    return _open(plan, matting)
+
+
+def set_up_process(config: Config) -> None:
+    """Prepare the libraries: memory, threads, limits, random numbers."""
     keep_freed_memory()
     leave_limit_to_settings()
     set_threads(config.threads or default_threads())
-    check_paths(config, output_dir)
-    pairing = find_pairs(
-        Path(config.data.src),
-        Path(config.data.bgr),
-        skip_unmatched=config.data.unmatched is Unmatched.skip,
-    )
-    if not pairing.pairs:
-        what = describe_problems(pairing.leftovers, "file without partner")
-        raise DataError(f"no photograph has a background\n{what}")
-    score = create_scorer(config, pairing.pairs)
-    specs = layer_specs(config.outputs)
-    settled = [ImageRecord(name, "unmatched", why) for name, why in pairing.leftovers.items()]
-    seed_everything(config.seed)
-    matting = matting or load_network(config)
-    if config.repeat is not None and matting.checkpoint is not None:
-        check_same(Path(config.repeat), _inputs(pairing.pairs, score), matting.checkpoint)
-    build_layers = LayerBuilder(specs)
-    trackers = create_trackers(config.tracking, output_dir)
-    create_output_dir(output_dir)
-    lock = DirectoryLock(output_dir)
+    torch.manual_seed(config.seed)
+    cv2.setRNGSeed(config.seed)  # RANSAC of the alignment
+
+
+def _open(plan: Plan, matting: Matting) -> Run:
+    """Make and lock the directory; tell what is to be done there from what is done."""
+    config = plan.config
+    trackers = create_trackers(config.tracking, plan.output_dir)
+    create_output_dir(plan.output_dir)
+    directory = RunDirectory(plan.output_dir)
+    directory.lock()
     try:
-        pairs, done = _split(config, pairing.pairs, specs, output_dir, matting)
-        remove_partial_files(output_dir, [spec.type for spec in specs], PARTIAL_SUFFIX)
-        warn_of_little_space(pairs, specs, output_dir)
+        pairs, done = split(plan, directory, matting.checkpoint)
+        overwrites = config.on_existing is OnExisting.overwrite
+        earlier = earlier_files(directory) if overwrites else {}
+        remove_partial_files(plan.output_dir, [spec.type for spec in plan.specs])
+        warn_of_little_space(pairs, plan.specs, plan.output_dir)
     except BaseException:
-        lock.release()
+        directory.release()
         raise
     return Run(
-        *(config, output_dir, pairs, settled + done, matting, build_layers, score, trackers, lock),
-        samples=samples_wanted(config.tracking),
+        plan=plan,
+        directory=directory,
+        pairs=pairs,
+        settled=[*plan.unmatched, *done],
+        earlier=earlier,
+        matting=matting,
+        trackers=trackers,
     )
-
-
-def _split(
-    config: Config,
-    pairs: list[Pair],
-    specs: list[LayerSpec],
-    output_dir: Path,
-    matting: Matting,
-) -> tuple[list[Pair], list[ImageRecord]]:
-    """Apply `on_existing`: the pairs to matte, and records of those that need no work."""
-    if config.on_existing is OnExisting.resume:
-        check_same_settings(output_dir, to_plain(config), matting.checkpoint)
-        todo, records = split_done(pairs, specs, output_dir)
-        return todo, [replace(record, status="skipped") for record in records]
-    todo, done = split_existing(pairs, specs, output_dir, config.on_existing)
-    return todo, _skipped(done, specs, output_dir)
-
-
-def _inputs(pairs: Sequence[Pair], score: Scorer | None) -> dict[str, dict[str, Path]]:
-    """The files that each image is made from and compared with, by kind."""
-    return {
-        pair.name: {"src": pair.src, "bgr": pair.bgr, **(score.files(pair.name) if score else {})}
-        for pair in pairs
-    }
 
 
 def execute(run: Run, resolved: dict[str, Any]) -> Summary:
@@ -160,115 +130,85 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     """
     images = len(run.pairs) + len(run.settled)
     facts = describe(run.matting.device, run.matting.checkpoint)
-    trackers = run.trackers
-    records: list[ImageRecord] = [*run.settled]
-
-    def report(record: ImageRecord) -> None:
-        records.append(record)
-        preview = run.previews.pop(record.name, None)
-        for tracker in trackers:
-            tracker.image(record, preview)
-
-    started = time.perf_counter()
+    tally = Tally()
+    for record in run.settled:
+        tally.add(record)
+    memory, clock, stop = MemoryMeter(run.matting.device), Timer(), StopRequest()
     status, error = "failed", None
-    memory = MemoryMeter(run.matting.device)
-    stop = StopRequest()
     try:
-        for tracker in trackers:
-            tracker.start(RunInfo(run.output_dir, images, resolved, facts, run.settled))
-        with memory, stop:
-            _matte_all(run, report, stop)
+        with stop:
+            run.directory.begin(images, resolved, facts, run.settled)
+            info = RunInfo(run.plan.output_dir, images, resolved, facts, run.settled)
+            for tracker in run.trackers:
+                tracker.start(info)
+            with memory, clock:  # the trackers' start is not the work's
+                _matte_all(run, tally, stop)
         status = "interrupted" if stop.interrupted else "failed" if stop.reason else "finished"
         error = stop.reason
     except WriteError as unwritable:  # the records: without them a run is not worth going on with
         error = str(unwritable)
     except BaseException as unforeseen:
-        error = explain(unforeseen)
+        error = steps.explain(unforeseen)
         raise
     finally:
-        seconds = time.perf_counter() - started
         summary = replace(
-            summarize(records, images, seconds, status, error),
+            tally.summarize(images, clock.ms / 1000, status, error),
             peak_memory_mib=memory.peak_mib,
             device_peak_memory_mib=memory.device_peak_mib,
         )
-        for tracker in trackers:
-            try:
-                tracker.finish(summary)
-            except WriteError as unwritable:
-                summary = replace(summary, status="failed", error=str(unwritable))
-        run.lock.release()
+        summary = _finish(run, summary)
     if summary.error is not None:
         log.error("stopped: %s", summary.error)
     return summary
 
 
-def record_refusal(
-    tracking: TrackingConfig, output_dir: Path, resolved: dict[str, Any], error: BgmError
-) -> None:
-    """Leave a record of a run that could not start, so that a sweep can show it as failed.
-
-    What an earlier run left in the directory stays as it is.
-    """
-    if (output_dir / RUN_FILE).exists():
-        return
-    output_dir.mkdir(parents=True, exist_ok=True)
-    for tracker in create_trackers(tracking, output_dir, console=False):
-        tracker.start(RunInfo(output_dir, 0, resolved, {}))
-        tracker.finish(Summary(status="failed", images=0, error=str(error)))
+def _finish(run: Run, summary: Summary) -> Summary:
+    """Close the records, tell everybody, let other runs in."""
+    try:
+        run.directory.finish(summary)
+    except WriteError as unwritable:
+        summary = replace(summary, status="failed", error=str(unwritable))
+    for tracker in run.trackers:
+        tracker.finish(summary)
+    run.directory.release()
+    return summary
 
 
-def _matte_all(run: Run, report: Callable[[ImageRecord], None], stop: StopRequest) -> None:
+def _matte_all(run: Run, tally: Tally, stop: StopRequest) -> None:
     """Matte every pair, unless and until the run is asked to stop."""
-    data, outputs = run.config.data, run.config.outputs
+    config = run.plan.config
     helpers = helper_threads(torch.get_num_threads())
-    writers = outputs.workers or helpers
-    use_cpu = run.config.device.oom is OnOutOfMemory.cpu
-    with Writer(run.output_dir, run.build_layers.specs, writers, outputs.png_level) as writer:
-        predictor = run.matting.predictor
-        pipeline = Pipeline(
-            predictor,
-            run.build_layers,
-            writer,
-            report,
-            run.score,
-            stop=stop,
-            on_error=run.config.on_error.name,
-            fallback=Fallback(predictor, use_cpu=use_cpu),
-            batch_size=data.batch_size,
-            previews=run.previews,
-            samples=run.samples,
-        )
-        with closing(_samples(run, data.workers or helpers)) as samples:
-            pipeline.run(samples, run.pairs)
+    parts = Parts(
+        fallback=Fallback(run.matting.predictor, use_cpu=config.device.oom is OnOutOfMemory.cpu),
+        build_layers=run.plan.build_layers,
+        sink=PictureFolders(
+            run.plan.output_dir, run.plan.specs, config.outputs.png_level, run.earlier
+        ),
+        score=run.plan.score,
+        batch_size=config.data.batch_size,
+        writers=config.outputs.workers or helpers,
+        samples=samples_wanted(config.tracking),
+        stop_on_error=config.on_error.name == "stop",
+    )
 
+    def report(record: ImageRecord, preview: Preview | None) -> None:
+        tally.add(record)
+        run.directory.append(record)
+        for tracker in run.trackers:
+            tracker.image(record, preview)
 
-def seed_everything(seed: int) -> None:
-    """Seed what is random: torch, and OpenCV's RANSAC."""
-    torch.manual_seed(seed)
-    cv2.setRNGSeed(seed)
+    with closing(_samples(run, config.data.workers or helpers)) as samples:
+        Pipeline(parts, report, stop).run(samples, run.pairs)
 
 
 def _samples(run: Run, workers: int) -> Generator[Sample | Exception, None, None]:
-    data = run.config.data
+    data = run.plan.config.data
     dataset = ZipDataset(
         run.pairs,
         align=data.align,
         resize_background=data.resize_background,
         max_pixels=round(data.max_megapixels * 1e6),
+        metadata=run.plan.config.outputs.metadata,
     )
-    return prefetch(dataset, workers, lambda index: run.pairs[index].name)
-
-
-def _skipped(
-    pairs: Sequence[Pair], specs: Sequence[LayerSpec], output_dir: Path
-) -> list[ImageRecord]:
-    """Records of images that are skipped, with what an earlier run knew about them."""
-    earlier = read_records(output_dir) if pairs else {}
-    records = []
-    for pair in pairs:
-        paths = {spec.type: output_path(output_dir, spec, pair.name) for spec in specs}
-        files = {kind: path.relative_to(output_dir).as_posix() for kind, path in paths.items()}
-        known = earlier.get(pair.name, ImageRecord(pair.name))
-        records.append(replace(known, status="skipped", error=None, files=files))
-    return records
+    load = partial(steps.load, dataset)
+    return prefetch(load, len(dataset), workers, lambda index: run.pairs[index].name)

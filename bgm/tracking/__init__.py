@@ -14,7 +14,6 @@ from bgm.tracking.base import (
     register_tracker,
 )
 from bgm.tracking.console import ConsoleTracker
-from bgm.tracking.files import FilesTracker
 from bgm.tracking.guard import Guarded
 
 for _module in iter_modules(__path__):  # each registers what it has
@@ -23,7 +22,6 @@ for _module in iter_modules(__path__):  # each registers what it has
 __all__ = [
     "TRACKERS",
     "ConsoleTracker",
-    "FilesTracker",
     "Guarded",
     "Preview",
     "RunInfo",

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bgm.records.record import ImageRecord, Summary
+from bgm.records.record import ImageRecord
+from bgm.records.summary import Summary
 
 Preview = NDArray[np.uint8]
 """A small picture of source and matte, (H, W, 3), RGB."""

@@ -9,7 +9,8 @@ import rich
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bgm.records.record import SHOWN, ImageRecord, Summary
+from bgm.records.record import ImageRecord
+from bgm.records.summary import SHOWN, Summary
 from bgm.tracking.base import Preview, RunInfo
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ class ConsoleHandler(logging.Handler):
         """Print the message, in red or yellow if it is an error or a warning."""
         try:
             self._print(record)
+        except OSError:  # nobody listens any more, which is not worth a trace
+            pass
         except Exception:
             self.handleError(record)
 

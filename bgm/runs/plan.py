@@ -1,0 +1,78 @@
+"""What a run is to do, as far as it can be told without the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bgm.config.schema import Config, Unmatched
+from bgm.data import Pair, describe, find_pairs
+from bgm.errors import DataError
+from bgm.evaluation import Scorer
+from bgm.outputs import LayerBuilder, LayerSpec
+from bgm.records.record import ImageRecord
+from bgm.runs.build import create_scorer, layer_specs
+from bgm.runs.preflight import check_paths
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked for, and found to make sense.
+
+    Attributes:
+        config: The settings.
+        output_dir: Where to write.
+        pairs: Every photograph with its plate.
+        unmatched: Records of files that have no partner.
+        specs: The layers to keep of each matte.
+        build_layers: What makes them.
+        score: Compares a matte with the truth; None without truth.
+    """
+
+    config: Config
+    output_dir: Path
+    pairs: list[Pair]
+    unmatched: list[ImageRecord]
+    specs: list[LayerSpec]
+    build_layers: LayerBuilder
+    score: Scorer | None
+
+    def inputs(self) -> Mapping[str, Mapping[str, Path]]:
+        """The files that each image is made from and compared with, by name and kind."""
+        truths = self.score.files if self.score else lambda name: {}
+        return {
+            pair.name: {"src": pair.src, "bgr": pair.bgr, **truths(pair.name)}
+            for pair in self.pairs
+        }
+
+
+def make_plan(config: Config, output_dir: Path) -> Plan:
+    """Find what there is to do.
+
+    Args:
+        config: What is asked for.
+        output_dir: Where to write.
+
+    Raises:
+        BgmError: A path does not exist, files do not fit together, or there is nothing to do.
+    """
+    check_paths(config, output_dir)
+    pairing = find_pairs(
+        Path(config.data.src),
+        Path(config.data.bgr),
+        skip_unmatched=config.data.unmatched is Unmatched.skip,
+    )
+    if not pairing.pairs:
+        what = describe(pairing.leftovers, "file without partner")
+        raise DataError(f"no photograph has a background\n{what}")
+    specs = layer_specs(config.outputs)
+    return Plan(
+        config=config,
+        output_dir=output_dir,
+        pairs=pairing.pairs,
+        unmatched=[ImageRecord(name, "unmatched", why) for name, why in pairing.leftovers.items()],
+        specs=specs,
+        build_layers=LayerBuilder(specs),
+        score=create_scorer(config, pairing.pairs),
+    )
