@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from bgm.data.align import align_background
 from bgm.data.decode import MAX_PIXELS, Decoded, Pixels, decode
+from bgm.data.metadata import Metadata, read_metadata
 from bgm.data.pairs import Pair, list_images
 from bgm.errors import DataError
 from bgm.records.fingerprints import InputFile, fingerprint
@@ -87,6 +88,7 @@ class Sample:
         started: When decoding began, on the clock of `time.perf_counter`.
         inputs: The files that were decoded, `src` and `bgr`.
         remarks: What there is to say about them.
+        metadata: What the source says of itself.
     """
 
     pair: Pair
@@ -98,6 +100,7 @@ class Sample:
     started: float
     inputs: dict[str, InputFile]
     remarks: tuple[str, ...] = ()
+    metadata: Metadata | None = None
 
 
 class ZipDataset(Dataset[Sample]):
@@ -139,6 +142,7 @@ class ZipDataset(Dataset[Sample]):
             bgr, bgr_remark = self._backgrounds.with_remark(index)
             bgr = self._match_size(src, bgr)
             pair = self.pairs[index]
+            metadata = read_metadata(pair.src)
             inputs = {"src": fingerprint(pair.src), "bgr": fingerprint(pair.bgr)}
         alignment = align_ms = None
         if self.align:
@@ -147,7 +151,9 @@ class ZipDataset(Dataset[Sample]):
                 bgr = _as_tensor(aligned)
             align_ms = aligning.ms
         remarks = tuple(filter(None, (src_remark, bgr_remark)))
-        return Sample(pair, src, bgr, alignment, loading.ms, align_ms, started, inputs, remarks)
+        return Sample(
+            pair, src, bgr, alignment, loading.ms, align_ms, started, inputs, remarks, metadata
+        )
 
     def _match_size(self, src: Tensor, bgr: Tensor) -> Tensor:
         (height, width), (bgr_height, bgr_width) = src.shape[1:], bgr.shape[1:]

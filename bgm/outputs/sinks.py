@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from bgm.data.metadata import Metadata
 from bgm.outputs.encode import EXTENSIONS, encode
 from bgm.outputs.layers import LayerSpec, Pixels
 from bgm.records.atomic import write_together
@@ -14,12 +15,15 @@ from bgm.records.atomic import write_together
 class Sink(Protocol):
     """Keeps the layers of images; used by several threads at once."""
 
-    def store(self, name: str, layers: Mapping[str, Pixels]) -> dict[str, str]:
+    def store(
+        self, name: str, layers: Mapping[str, Pixels], metadata: Metadata | None = None
+    ) -> dict[str, str]:
         """Keep the layers of one image.
 
         Args:
             name: Its name.
             layers: Its layers by type.
+            metadata: What the photograph says of itself, for the layers to say too.
 
         Returns:
             Where each is, by type, relative to the run's directory.
@@ -44,6 +48,7 @@ class PictureFolders:
         root: The run's directory.
         specs: How each layer is stored.
         png_level: Compression of PNG, 0 to 9.
+        keep_metadata: Whether the files say what the photograph says of itself.
         earlier: Files of an earlier run that give way, by image and type, relative to `root`.
     """
 
@@ -53,18 +58,24 @@ class PictureFolders:
         specs: Sequence[LayerSpec],
         png_level: int,
         earlier: Mapping[str, Mapping[str, str]] | None = None,
+        *,
+        keep_metadata: bool = True,
     ) -> None:
         self._root = root
         self._specs = specs
         self._png_level = png_level
         self._earlier = earlier or {}
+        self._keep_metadata = keep_metadata
 
-    def store(self, name: str, layers: Mapping[str, Pixels]) -> dict[str, str]:
+    def store(
+        self, name: str, layers: Mapping[str, Pixels], metadata: Metadata | None = None
+    ) -> dict[str, str]:
         """Encode and store the layers of one image; files of an earlier run give way."""
         paths = {spec.type: output_path(self._root, spec, name) for spec in self._specs}
+        said = metadata if self._keep_metadata else None
         write_together(
             {
-                paths[spec.type]: encode(layers[spec.type], spec, self._png_level)
+                paths[spec.type]: encode(layers[spec.type], spec, self._png_level, said)
                 for spec in self._specs
             }
         )

@@ -19,7 +19,7 @@ from bgm.evaluation import Scorer
 from bgm.inference.fallback import Fallback
 from bgm.inference.matte import Matte
 from bgm.inference.predictor import Staged
-from bgm.outputs import LayerBuilder, Pixels, Sink, Writer, strip
+from bgm.outputs import LayerBuilder, Sink, Writer, strip
 from bgm.records.record import ImageRecord
 from bgm.runs import steps
 from bgm.runs.interruption import StopRequest
@@ -161,14 +161,15 @@ class Pipeline:
         if self._samples:
             self._samples -= 1
             draw = partial(strip, sample.src, pixels, matte)
+        store = partial(steps.store, self._parts.sink, record, layers, sample.metadata)
         self._writer.submit(
-            record, partial(self._finish, record, layers, pixels, sample.started, draw)
+            record, partial(self._finish, record, store, pixels, sample.started, draw)
         )
 
     def _finish(
         self,
         record: ImageRecord,
-        layers: dict[str, Pixels],
+        store: Callable[[], None],
         pixels: NDArray[Any],
         started: float,
         draw: Callable[[], Preview] | None,
@@ -180,7 +181,7 @@ class Pipeline:
         except Exception as error:  # the matte matters more than its picture
             log.warning("no sample picture of %s: %s", record.name, steps.explain(error))
         try:
-            steps.store(self._parts.sink, record, layers)
+            store()
             if self._parts.score is not None:
                 steps.score(self._parts.score, record, pixels)
         except DiskFullError as full:

@@ -182,7 +182,11 @@ def _matte_all(run: Run, tally: Tally, stop: StopRequest) -> None:
         fallback=Fallback(run.matting.predictor, use_cpu=config.device.oom is OnOutOfMemory.cpu),
         build_layers=run.plan.build_layers,
         sink=PictureFolders(
-            run.plan.output_dir, run.plan.specs, config.outputs.png_level, run.earlier
+            run.plan.output_dir,
+            run.plan.specs,
+            config.outputs.png_level,
+            run.earlier,
+            keep_metadata=config.outputs.metadata,
         ),
         score=run.plan.score,
         batch_size=config.data.batch_size,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bgm.data import Pair
 from bgm.data.datasets import Sample, ZipDataset
+from bgm.data.metadata import Metadata
 from bgm.errors import BgmError
 from bgm.evaluation import Scorer
 from bgm.inference.device import synchronize
@@ -108,14 +109,19 @@ def build(
     return made
 
 
-def store(sink: Sink, record: ImageRecord, layers: dict[str, Pixels]) -> None:
+def store(
+    sink: Sink,
+    record: ImageRecord,
+    layers: dict[str, Pixels],
+    metadata: Metadata | None = None,
+) -> None:
     """Encode and store the layers of one image: all of them or none.
 
     Raises:
         WriteError: They could not be stored; nothing of the image is left.
     """
     with Timer() as encoding:
-        record.files = sink.store(record.name, layers)
+        record.files = sink.store(record.name, layers, metadata)
     record.timings.encode_ms = encoding.ms
 
 
