@@ -285,7 +285,8 @@ def test_a_sweep_whose_process_is_killed_is_an_interrupted_one(bgm, tmp_path):
 
     command = replace(cli.MATTE, job=kill)
     launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    outcome = bgm("-m", "seed=1,2", *launcher, "output_dir=out", command=command)
+    # Absolute: processes of an earlier sweep, and their current directory, are used again.
+    outcome = bgm("-m", "seed=1,2", *launcher, f"output_dir={tmp_path / 'out'}", command=command)
     assert outcome.code == 130
     assert "was killed from outside" in outcome.err
     assert "Traceback" not in outcome.err

@@ -245,7 +245,7 @@ def test_other_photographs_take_over_nothing_from_the_demo():
         own = parse_config(compose_config(f"data={choice}", "data.src=a", "data.bgr=b"), Config)
         folders = parse_config(compose_config("data=folders", "data.src=a", "data.bgr=b"), Config)
         assert own.data == folders.data
-        with pytest.raises(ConfigError, match="missing; pass data.bgr="):
+        with pytest.raises(ConfigError, match=r"missing; pass data\.bgr="):
             parse_config(compose_config(f"data={choice}", "data.src=a"), Config)
         kept = compose_config(f"data={choice}", "data.src=a", "data.bgr=b", "data.align=true")
         assert parse_config(kept, Config).data.align
