@@ -46,7 +46,7 @@ def held(source, target):
 os.replace = held
 main()
 """
-"""A program that is bgm; its first pictures get their names, the others once its input is closed."""
+"""A program that is bgm; its first pictures get names, the others once its input is closed."""
 
 
 @dataclass
