@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -12,6 +14,8 @@ from PIL import Image, ImageCms
 
 from bgm import ImagesDataset, ZipDataset
 from bgm.data import Pair, read_image
+from bgm.data.colour import adobe_rgb
+from bgm.data.decode import decode
 from bgm.errors import DataError
 
 HEIGHT, WIDTH = 24, 32
@@ -86,8 +90,6 @@ def add_orientation(path, orientation):
         data[4:8] = (len(data) + len(data) % 2).to_bytes(4, "little")
         path.write_bytes(bytes(data) + bytes(len(data) % 2) + directory)
         return
-    import zlib
-
     exif = Image.Exif()
     exif[0x0112] = orientation
     payload = exif.tobytes().removeprefix(b"Exif\x00\x00")
@@ -165,7 +167,7 @@ def test_a_colour_profile_is_converted_to_srgb(tmp_path):
     np.testing.assert_allclose(decoded.astype(int), 128, atol=2)
 
 
-def linear_profile() -> bytes:
+def linear_profile(*, renamed: bool = True) -> bytes:
     """sRGB's profile with its three tone curves replaced by straight lines."""
     data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     count = int.from_bytes(data[128:132], "big")
@@ -175,7 +177,7 @@ def linear_profile() -> bytes:
         offset = int.from_bytes(data[at + 4 : at + 8], "big")
         if tag in (b"rTRC", b"gTRC", b"bTRC"):
             data[offset : offset + 12] = b"curv" + bytes(8)
-        if tag == b"desc":
+        if tag == b"desc" and renamed:
             size = int.from_bytes(data[at + 8 : at + 12], "big")
             text = data[offset : offset + size]
             for old in (b"sRGB", "sRGB".encode("utf-16-be")):
@@ -234,3 +236,128 @@ def test_zip_dataset_resizes_a_background_only_when_told(tmp_path, rgb):
     sample = ZipDataset([pair], resize_background=True)[0]
     assert sample.bgr.shape == sample.src.shape
     assert (sample.bgr == 9).all()
+
+
+def test_a_profile_counts_by_what_it_does_not_by_its_name(tmp_path, rgb):
+    """Linear light that calls itself sRGB; and sRGB that calls itself something else."""
+    linear = linear_profile(renamed=False)
+    assert "srgb" in ImageCms.getProfileDescription(io.BytesIO(linear)).lower()
+    image = Image.new("RGB", (WIDTH, HEIGHT), (55, 55, 55))
+    decoded = read_image(saved(tmp_path, "l.png", image, icc_profile=linear))
+    np.testing.assert_allclose(decoded.astype(int), 128, atol=2)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    other = srgb.replace("sRGB".encode("utf-16-be"), "wide".encode("utf-16-be"))
+    path = saved(tmp_path, "w.png", Image.fromarray(rgb), icc_profile=other)
+    np.testing.assert_array_equal(read_image(path), rgb)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "grey"])
+def test_16_bit_png_with_a_profile_keeps_its_depth(tmp_path, mode):
+    values = np.arange(10000, 10000 + HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH)
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), values if mode == "grey" else np.repeat(values[..., None], 3, 2))
+    profile = grey_profile() if mode == "grey" else linear_profile()
+    add_chunk(path, b"iCCP", b"p\0\0" + zlib.compress(profile))
+    decoded = read_image(path)
+    assert decoded.dtype == np.float32
+    expected = 1.055 * (values / 65535) ** (1 / 2.4) - 0.055
+    np.testing.assert_allclose(decoded[..., 1], expected, atol=1e-3)
+    assert len(np.unique(decoded[..., 1])) > HEIGHT * WIDTH * 0.9
+
+
+def grey_profile() -> bytes:
+    """Linear light, of one channel: the RGB one with its green curve under another name."""
+    data = linear_profile().replace(b"gTRC", b"kTRC", 1)
+    return data[:16] + b"GRAY" + data[20:]
+
+
+def add_chunk(path, kind: bytes, payload: bytes) -> None:
+    """Put a chunk behind the header of a PNG."""
+    data = path.read_bytes()
+    crc = zlib.crc32(kind + payload).to_bytes(4, "big")
+    path.write_bytes(data[:33] + len(payload).to_bytes(4, "big") + kind + payload + crc + data[33:])
+
+
+def adobe_exif() -> bytes:
+    """Uncalibrated, R03; by hand, as Pillow does not write the second directory."""
+
+    def entry(tag, kind, count, value):
+        return struct.pack("<HHI4s", tag, kind, count, value)
+
+    first = struct.pack("<H", 1) + entry(0x8769, 4, 1, struct.pack("<I", 26)) + bytes(4)
+    second = struct.pack("<H", 2) + entry(0xA001, 3, 1, struct.pack("<HH", 65535, 0))
+    second += entry(0xA005, 4, 1, struct.pack("<I", 56)) + bytes(4)
+    third = struct.pack("<H", 1) + entry(1, 2, 4, b"R03\0") + bytes(4)
+    return b"Exif\0\0II*\0\x08\0\0\0" + first + second + third
+
+
+def test_adobe_rgb_said_by_exif_alone(tmp_path):
+    image = Image.new("RGB", (WIDTH, HEIGHT), (100, 180, 90))
+    options = {"quality": 100, "subsampling": 0}
+    by_exif, by_profile, plain, srgb = (
+        read_image(saved(tmp_path, f"{name}.jpg", image, **options, **more))
+        for name, more in {
+            "exif": {"exif": adobe_exif()},
+            "profile": {"icc_profile": adobe_rgb()},
+            "plain": {},
+            "both": {
+                "exif": adobe_exif(),
+                "icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
+            },
+        }.items()
+    )
+    np.testing.assert_array_equal(by_exif, by_profile)
+    np.testing.assert_array_equal(plain, srgb)  # the profile wins
+    assert np.abs(by_exif.astype(int) - plain).max() > 20
+
+
+@pytest.mark.parametrize("kind", ["no header", "bad value", "text"])
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_damaged_exif_does_not_refuse_whole_pixels(tmp_path, rgb, kind, suffix):
+    entry = struct.pack("<HHI", 274, 3, 1) + struct.pack("<HH", 1, 0)
+    resolution = struct.pack("<HHII", 282, 10, 1, 38)
+    tiff = b"II*\0\x08\0\0\0\x02\0" + entry + resolution + bytes(4) + struct.pack("<ii", -1, 0)
+    blocks = {"no header": b"\0\x08\0\x02\x01\x12\0\x03\0\0\0\x01", "bad value": tiff}
+    text = b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHI4s", 274, 2, 2, b"6\0\0\0") + bytes(4)
+    block = {**blocks, "text": text}[kind]
+    path = saved(tmp_path, f"a.{suffix}", Image.fromarray(rgb))
+    expected = read_image(path)
+    if suffix == "png":
+        add_chunk(path, b"eXIf", block)
+    else:
+        data, block = path.read_bytes(), b"Exif\0\0" + block
+        size = (len(block) + 2).to_bytes(2, "big")
+        path.write_bytes(data[:2] + b"\xff\xe1" + size + block + data[2:])
+    decoded = decode(path)
+    np.testing.assert_array_equal(decoded.pixels, expected)
+    if kind == "text" or (kind == "no header" and suffix == "png"):
+        assert "taken to be upright" in decoded.remark
+
+
+@pytest.mark.parametrize("kind", [b"iTXt", b"zTXt", b"tEXt"])
+@pytest.mark.parametrize("at_the_end", [False, True])
+def test_a_png_with_long_texts(tmp_path, rgb, kind, at_the_end):
+    path = saved(tmp_path, "a.png", Image.fromarray(rgb))
+    text = b"<layer name='retouch'/>" * 90_000
+    payload = {
+        b"iTXt": b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(text),
+        b"zTXt": b"key\0\0" + zlib.compress(text),
+        b"tEXt": b"key\0" + text,
+    }[kind]
+    add_chunk(path, kind, payload)
+    if at_the_end:
+        data = path.read_bytes()
+        size = len(payload) + 12
+        chunk, rest = data[33 : 33 + size], data[33 + size :]
+        path.write_bytes(data[:33] + rest[:-12] + chunk + rest[-12:])
+    np.testing.assert_array_equal(read_image(path), rgb)
+
+
+def test_the_further_pictures_of_an_mpo_are_not_remarked_on(tmp_path, rgb):
+    image = Image.fromarray(rgb)
+    second = image.resize((8, 6))
+    path = saved(tmp_path, "a.jpg", image, format="MPO", save_all=True, append_images=[second])
+    assert Image.open(path).format == "MPO"
+    decoded = decode(path)
+    assert decoded.remark is None
+    assert decoded.pixels.shape == rgb.shape

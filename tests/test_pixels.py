@@ -43,12 +43,12 @@ def test_the_fast_path_is_the_plain_one(size, way, deep):
         as_floats(image) if is_deep else image
         for image, is_deep in zip(pair(NAME, *size), deep, strict=True)
     ]
-    fast, plain = (loaded(runtime, *way)(*images) for runtime in ("torch", None))
+    fast, plain = (loaded(runtime, *way)(*images) for runtime in ("eager", None))
     assert_same(fast, plain)
 
 
 @pytest.mark.parametrize("deep", [(True, False), (False, True)], ids=["source", "plate"])
-@pytest.mark.parametrize("runtime", ["torch", None])
+@pytest.mark.parametrize("runtime", ["eager", None])
 def test_the_depth_of_one_file_does_not_change_the_matte(deep, runtime):
     """All ways could be wrong alike: so each against two files of 8 bits."""
     images = pair(NAME, 320, 184)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import logging
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,31 +13,15 @@ import cv2
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
+from bgm.data import colour, tiff
+from bgm.data.long_texts import without_long_texts
+from bgm.data.pixels import Pixels, to_uint8, upright
 from bgm.errors import DataError
 
-log = logging.getLogger(__name__)
-
-Pixels = NDArray[Any]
-"""(H, W, 3), RGB: uint8, or float32 in [0, 1]."""
-
-# What LittleCMS takes for images with an alpha channel or a palette.
-_OPAQUE = {"LA": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB", "1": "L"}
-
 _PLAIN_JPEG = ("RGB", "L")
-
-# What makes an image upright, by its EXIF orientation.
-_TRANSPOSES: dict[int, Callable[[Pixels], Pixels]] = {
-    1: lambda pixels: pixels,
-    2: np.fliplr,
-    3: lambda pixels: np.rot90(pixels, 2),
-    4: np.flipud,
-    5: lambda pixels: pixels.transpose(1, 0, 2),
-    6: lambda pixels: np.rot90(pixels, -1),
-    7: lambda pixels: np.rot90(pixels, 2).transpose(1, 0, 2),
-    8: np.rot90,
-}
+_JPEGS = ("JPEG", "MPO")
 
 _DEEP_GREY = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 
@@ -81,21 +64,69 @@ def decode(path: Path, max_pixels: int = MAX_PIXELS) -> Decoded:
     Raises:
         DataError: The file is missing, not readable, not an image or too large.
     """
-    with _opened(path, max_pixels) as image:
-        frames = getattr(image, "n_frames", 1)
-        remark = f"{path.name} has {frames} frames; the first is used" if frames > 1 else None
-        return Decoded(_read(path, image), remark)
+    with _explained(path):
+        deep = _deep_tiff(path, max_pixels)
+        if deep is not None:
+            return Decoded(_read_tiff(deep), _remark_on_frames(path, deep.frames))
+        with _opened(path, max_pixels) as image:
+            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+            bits = _bits(image)  # asked first: afterwards Pillow does not know any more
+            orientation, damage = _orientation(path, image)
+            remarks = filter(None, (_remark_on_frames(path, frames), damage))
+            return Decoded(_read(path, image, bits, orientation), "; ".join(remarks) or None)
 
 
-def _read(path: Path, image: Image.Image) -> Pixels:
-    foreign = _foreign_profile(image)
-    if _bits(image) > 8 and foreign is None:
-        return _read_deep(path, image)
-    if image.format == "JPEG" and image.mode in _PLAIN_JPEG and foreign is None:
-        pixels = _read_jpeg(path, image)
-        if pixels is not None:
-            return pixels
-    return np.array(_to_rgb(image, foreign))
+def _remark_on_frames(path: Path, frames: int) -> str | None:
+    # The further pictures in an MPO are previews, gains and depths, which every telephone adds.
+    return f"{path.name} has {frames} frames; the first is used" if frames > 1 else None
+
+
+def _deep_tiff(path: Path, max_pixels: int) -> tiff.Tiff | None:
+    """The tags of a TIFF file with more than 8 bits a channel; None if it is something else."""
+    opened = tiff.open_tiff(path)
+    if opened is None or not tiff.needs_reading(opened):
+        return None
+    _check_size(path, opened.size, max_pixels)
+    return opened
+
+
+def _read_tiff(opened: tiff.Tiff) -> Pixels:
+    pixels = tiff.read(opened)
+    profile = colour.foreign(opened.profile) if opened.profile else None
+    if profile is None or opened.has_own_colours:
+        return pixels
+    return colour.unit_to_srgb(pixels, profile, grey=opened.is_grey)
+
+
+def _read(path: Path, image: Image.Image, bits: int, orientation: int) -> Pixels:
+    foreign = colour.foreign_profile(image)
+    if bits > 8 and image.mode != "CMYK":
+        pixels = upright(_read_deep(path, image), orientation)
+        is_grey = image.mode in _DEEP_GREY
+        return pixels if foreign is None else colour.unit_to_srgb(pixels, foreign, grey=is_grey)
+    if image.format in _JPEGS and image.mode in _PLAIN_JPEG and foreign is None:
+        decoded = _read_jpeg(path)
+        if decoded is not None:
+            return upright(decoded, orientation)
+    rgb = image.convert("RGB") if foreign is None else colour.to_srgb(image, foreign)
+    return upright(np.array(rgb), orientation)
+
+
+def _orientation(path: Path, image: Image.Image) -> tuple[int, str | None]:
+    """How an image lies by its EXIF, 1 to 8, and what is wrong with that."""
+    if image.format == "TIFF":
+        image.load()  # which turns it, and takes the orientation away
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged EXIF raises anything; the pixels are whole all the same
+        return 1, f"the EXIF of {path.name} is damaged; it is taken to be upright"
+    if isinstance(value, tuple) and value:
+        value = value[0]
+    if value in range(9):
+        return int(value) or 1, None
+    return 1, f"{path.name} has no valid orientation in its EXIF; it is taken to be upright"
 
 
 def read_alpha(path: Path) -> NDArray[np.uint8]:
@@ -111,23 +142,23 @@ def read_alpha(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: The file is missing, not readable or not an image.
     """
-    with _opened(path) as image:
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode in _DEEP_GREY:
-            unit = _to_unit(np.asarray(upright), upright.mode)
-            return to_uint8(unit)
-        if upright.has_transparency_data:
-            alpha = np.array(upright.convert("RGBA").getchannel("A"))
-            if alpha.min() < 255:
-                return alpha
-        return np.array(upright.convert("L"))
+    with _explained(path):
+        deep = _deep_tiff(path, MAX_PIXELS)
+        if deep is not None and deep.is_grey:
+            return to_uint8(tiff.read(deep)[..., 0])
+        with _opened(path, MAX_PIXELS) as image:
+            alpha = upright(_alpha(image), _orientation(path, image)[0])
+            return np.asarray(alpha, np.uint8)
 
 
-def to_uint8(pixels: Pixels) -> NDArray[np.uint8]:
-    """Round floats in [0, 1] to 8 bits; uint8 is returned as it is."""
-    if pixels.dtype == np.uint8:
-        return pixels
-    return np.asarray((pixels * 255).round(), np.uint8)
+def _alpha(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode in _DEEP_GREY:
+        return to_uint8(_to_unit(np.asarray(image), image.mode))
+    if image.has_transparency_data:
+        alpha = np.array(image.convert("RGBA").getchannel("A"))
+        if alpha.min() < 255:
+            return alpha
+    return np.array(image.convert("L"))
 
 
 def leave_limit_to_settings() -> None:
@@ -139,16 +170,26 @@ def leave_limit_to_settings() -> None:
 
 
 @contextmanager
-def _opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
-    """Open an image file; whatever goes wrong with it, also while it is decoded, is a DataError."""
+def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+    with Image.open(without_long_texts(path) or path) as image:
+        _check_size(path, image.size, max_pixels)
+        yield image
+
+
+def _check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise DataError(
+            f"{path} claims to be {width}x{height}, more than the "
+            f"{max_pixels / 1e6:g} megapixels of data.max_megapixels; is that true?"
+        )
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Whatever goes wrong with an image file, also while it is decoded, is a DataError."""
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > max_pixels:
-                raise DataError(
-                    f"{path} claims to be {image.width}x{image.height}, more than the "
-                    f"{max_pixels / 1e6:g} megapixels of data.max_megapixels; is that true?"
-                )
-            yield image
+        yield
     except FileNotFoundError:
         raise DataError(f"{path} does not exist (any more)") from None
     except PermissionError:
@@ -157,6 +198,8 @@ def _opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
         raise DataError(f"{path} {_what_is_it(path)}") from None
     except DataError:
         raise
+    except tiff.RawPhotographError as error:
+        raise DataError(f"{path} {error}") from None
     except Exception as error:  # Pillow's decoders raise anything on damaged files
         raise DataError(f"{path} cannot be decoded: {error}") from error
 
@@ -171,8 +214,6 @@ def _bits(image: Image.Image) -> int:
     """Bits per channel in the file; Pillow's mode alone does not tell for colour images."""
     if image.mode in _DEEP_GREY:
         return 32 if image.mode in ("I", "F") else 16
-    if image.format == "TIFF":
-        return int(max(image.tag_v2.get(258, (8,))))  # type: ignore[attr-defined]
     raw_modes = [str(tile[3]) for tile in getattr(image, "tile", [])]
     return 16 if any(";16" in mode for mode in raw_modes) else 8
 
@@ -180,12 +221,11 @@ def _bits(image: Image.Image) -> int:
 def _read_deep(path: Path, image: Image.Image) -> NDArray[np.float32]:
     """Decode without losing depth: colour through OpenCV, greyscale through Pillow."""
     if image.mode in _DEEP_GREY:
-        pixels = np.asarray(ImageOps.exif_transpose(image))
+        pixels = np.asarray(image)
         return np.repeat(_to_unit(pixels, image.mode)[:, :, None], 3, axis=2)
     image.load()  # Pillow notices if the file is cut short; OpenCV fills up with black
     encoded = np.fromfile(path, np.uint8)
-    # Orientation is applied by OpenCV here; it is Pillow that must not be asked a second time.
-    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     decoded = cv2.imdecode(encoded, flags)
     if decoded is None:
         raise ValueError("it is damaged, or stored in a way that is not supported")
@@ -193,19 +233,16 @@ def _read_deep(path: Path, image: Image.Image) -> NDArray[np.float32]:
     return _to_unit(rgb, "float" if rgb.dtype.kind == "f" else "I;16")
 
 
-def _read_jpeg(path: Path, image: Image.Image) -> Pixels | None:
+def _read_jpeg(path: Path) -> Pixels | None:
     """Decode an ordinary JPEG in half of Pillow's time, to the same pixels.
 
     None if there is anything to say against it, which Pillow then says or puts up with.
     """
-    transpose = _TRANSPOSES.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    if transpose is None:
-        return None
     try:
-        pixels = simplejpeg.decode_jpeg(path.read_bytes(), "RGB", strict=True)
+        pixels: Pixels = simplejpeg.decode_jpeg(path.read_bytes(), "RGB", strict=True)
     except ValueError:
         return None
-    return np.ascontiguousarray(transpose(pixels))
+    return pixels
 
 
 def _to_unit(pixels: NDArray[Any], mode: str) -> NDArray[np.float32]:
@@ -217,38 +254,3 @@ def _to_unit(pixels: NDArray[Any], mode: str) -> NDArray[np.float32]:
         scale = float(np.iinfo(pixels.dtype).max)
     unit: NDArray[np.float32] = (pixels.astype(np.float32) / np.float32(scale)).clip(0, 1)
     return unit
-
-
-def _to_rgb(image: Image.Image, profile: ImageCms.ImageCmsProfile | None) -> Image.Image:
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode in _DEEP_GREY:  # with a profile, for which 8 bits must do
-        unit = _to_unit(np.asarray(upright), upright.mode)
-        upright = Image.fromarray(to_uint8(unit))
-    if profile is not None:
-        opaque = _OPAQUE.get(upright.mode)
-        try:
-            converted = ImageCms.profileToProfile(
-                upright.convert(opaque) if opaque else upright,
-                profile,
-                ImageCms.createProfile("sRGB"),
-                outputMode="RGB",
-            )
-            if converted is not None:
-                return converted
-        except ImageCms.PyCMSError as error:
-            log.warning("colour profile ignored: it does not fit the image (%s)", error)
-    return upright.convert("RGB")
-
-
-def _foreign_profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
-    """The embedded profile, unless there is none or it is sRGB, where converting only rounds."""
-    embedded = image.info.get("icc_profile")
-    if not embedded:
-        return None
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(embedded))
-        description = ImageCms.getProfileDescription(profile)
-    except (ImageCms.PyCMSError, OSError) as error:
-        log.warning("colour profile ignored: it cannot be read (%s)", error)
-        return None
-    return None if "srgb" in description.lower() else profile

@@ -6,6 +6,7 @@ largest that fits is white, or floats in [0, 1]. Needs no torch, so that compari
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,3 +90,20 @@ def as_pixels(image: Tensor) -> Pixels:
     """View a (3, H, W) image as (H, W, 3) pixels."""
     pixels: Pixels = image.permute(1, 2, 0).numpy()
     return pixels
+
+
+_TRANSPOSES: dict[int, Callable[[Pixels], Pixels]] = {
+    2: np.fliplr,
+    3: lambda pixels: np.rot90(pixels, 2),
+    4: np.flipud,
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+
+
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn pixels, (H, W) or (H, W, C), as their EXIF orientation, 1 to 8, says; contiguous."""
+    turn = _TRANSPOSES.get(orientation)
+    return np.ascontiguousarray(pixels if turn is None else turn(pixels))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from bgm.data.decode import read_alpha, read_image, to_uint8
+from bgm.data import read_alpha, read_image, to_uint8
 from bgm.errors import DataError
 
 SUFFIXES = frozenset(f".{kind}" for kind in ("png", "webp", "tif", "tiff", "jpg", "jpeg", "bmp"))
