@@ -227,15 +227,17 @@ def test_values_that_are_not_finite_are_no_matte(runtime, value, layer, channel)
         predictor(*images)
 
 
-@pytest.mark.parametrize("channel", [4, 5], ids=["error", "hidden"])
-@pytest.mark.parametrize("value", [torch.nan, torch.inf])
-@pytest.mark.parametrize("blocks", [True, False])
-def test_both_ways_agree_on_what_is_no_matte(channel, value, blocks):
+@pytest.mark.parametrize(
+    ("channel", "blocks"),
+    [(4, True), (5, True), (5, False)],
+    ids=["error", "hidden features", "hidden features without blocks"],
+)
+def test_both_ways_agree_on_what_is_no_matte(channel, blocks):
     torch.manual_seed(0)
     network = create_network("refine", "mobilenetv2")
     with torch.no_grad():
         network.decoder.conv4.bias[4] = 1 if blocks else -1e6
-        network.decoder.conv4.bias[channel] = value
+        network.decoder.conv4.bias[channel] = torch.nan
     images = [torch.from_numpy(image).permute(2, 0, 1) for image in pair(NAMES[0], 320, 200)]
     said = []
     for runtime in ("auto", None):
@@ -250,8 +252,9 @@ def test_both_ways_agree_on_what_is_no_matte(channel, value, blocks):
 def test_openvino_sends_nothing(tmp_path):
     """Its telemetry leaves an identity in the home directory before it sends anything."""
     code = """
-import sys, bgm
-bgm.load_matting(device="cpu", precision="bfloat16", runtime="auto")
+import sys, torch, bgm.inference.runtimes as runtimes
+runtimes.CoarsePass = lambda network: torch.nn.Conv2d(6, 37, 1)  # is converted at once
+runtimes.create_runtime("openvino", None, torch.device("cpu"), torch.bfloat16)
 assert "openvino" in sys.modules
 print([name for name, module in sys.modules.items() if "openvino_telemetry" in name and module])
 """

@@ -48,6 +48,8 @@ def select_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise ConfigError(f"device={name}: no such device; use auto, cpu, cuda or mps") from None
+    if str(device) != name:  # torch keeps a byte of the number, and takes cuda:256 for cuda:0
+        raise ConfigError(f"device={name}: no such device; use auto, cpu, cuda or mps")
     if device.type not in _SUPPORTED:
         raise ConfigError(f"device={name}: bgm does not compute there; use auto, cpu, cuda or mps")
     if device.type == "cuda":

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from bgm.data.pixels import as_tensor, as_type, to_unit, white
 from bgm.errors import DataError
 
 ImageLike = Image.Image | NDArray[Any] | Tensor
 
-_DEEP = 65535
+_DEEP = int(white(np.dtype(np.uint16)))
 _KINDS = "an image is uint8, uint16, or float in [0, 1]"
 
 
@@ -45,7 +46,7 @@ def to_tensor(image: ImageLike) -> Tensor:
     if image.dtype == torch.uint8:
         return image
     if image.dtype == torch.uint16:
-        return image.float() / _DEEP
+        return to_unit(image)
     if not image.is_floating_point():
         raise DataError(f"{_KINDS}, not {image.dtype}")
     return _checked(image.detach().float())
@@ -55,14 +56,14 @@ def _from_array(image: NDArray[Any]) -> Tensor:
     if image.ndim != 3 or image.shape[2] != 3:
         raise DataError(f"an image array is (H, W, 3), not {image.shape}")
     if image.dtype.kind == "u" and image.dtype.itemsize == 2:  # in either order of bytes
-        image = image.astype(np.float32) / _DEEP
+        image = as_type(image.astype(np.uint16), np.dtype(np.float32))
     elif image.dtype.kind == "f":
         image = image.astype(np.float32)
     elif image.dtype != np.uint8:
         raise DataError(f"{_KINDS}, not {image.dtype}")
     else:
         image = np.array(image)  # torch takes no read-only and no reversed arrays
-    tensor = torch.from_numpy(image).permute(2, 0, 1)
+    tensor = as_tensor(image)
     return tensor if tensor.dtype == torch.uint8 else _checked(tensor)
 
 
