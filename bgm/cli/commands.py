@@ -156,7 +156,10 @@ def train(raw: DictConfig) -> int:
     from bgm.training.train import run_training
 
     output_dir = _output_dir()
-    _write_snapshot(OmegaConf.structured(config), output_dir / ".hydra")
+    try:
+        _write_snapshot(OmegaConf.structured(config), output_dir / ".hydra")
+    except OSError as error:
+        raise write_error(output_dir / ".hydra", error) from error
     command = shlex.join(["bgm-train", *HydraConfig.get().overrides.task])
     finished = run_training(config, output_dir, to_plain(config), command)
     return EXIT_DONE if finished else EXIT_INTERRUPTED

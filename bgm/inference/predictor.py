@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bgm.data.pixels import stack_unit
 from bgm.errors import ConfigError, DataError, PredictionError
 from bgm.inference.fast_path import FastPath
 from bgm.inference.fuse import can_pack, channels_last
@@ -156,10 +157,10 @@ class Predictor:
         if self.device.type == "cpu" and len(staged.photos) > 1:
             # Nothing is gained together here, and alone each image gets the same bits as ever.
             return [self.run(replace(staged, photos=[pair]))[0] for pair in staged.photos]
-        src, bgr = (torch.stack(images) for images in zip(*staged.photos, strict=True))
+        src, bgr = (stack_unit(images) for images in zip(*staged.photos, strict=True))
         lower = self._dtype is not torch.float32
         with torch.autocast(self.device.type, self._dtype, enabled=lower):
-            output = self.network(_to_unit(src), _to_unit(bgr))
+            output = self.network(src, bgr)
         finite = sum(tensor.float().sum((1, 2, 3)) for tensor in output).isfinite().tolist()
         return [
             self._matte(output, index, staged) if is_finite else PredictionError()
@@ -243,8 +244,3 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype:
             "and some operations not at all; use float32 or bfloat16"
         )
     return DTYPES[precision]
-
-
-def _to_unit(images: Tensor) -> Tensor:
-    """Float32 in [0, 1]; uint8 becomes it on the device that it is on."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images.float()

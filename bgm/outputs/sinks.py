@@ -48,7 +48,6 @@ class PictureFolders:
         root: The run's directory.
         specs: How each layer is stored.
         png_level: Compression of PNG, 0 to 9.
-        keep_metadata: Whether the files say what the photograph says of itself.
         earlier: Files of an earlier run that give way, by image and type, relative to `root`.
     """
 
@@ -58,24 +57,20 @@ class PictureFolders:
         specs: Sequence[LayerSpec],
         png_level: int,
         earlier: Mapping[str, Mapping[str, str]] | None = None,
-        *,
-        keep_metadata: bool = True,
     ) -> None:
         self._root = root
         self._specs = specs
         self._png_level = png_level
         self._earlier = earlier or {}
-        self._keep_metadata = keep_metadata
 
     def store(
         self, name: str, layers: Mapping[str, Pixels], metadata: Metadata | None = None
     ) -> dict[str, str]:
         """Encode and store the layers of one image; files of an earlier run give way."""
         paths = {spec.type: output_path(self._root, spec, name) for spec in self._specs}
-        said = metadata if self._keep_metadata else None
         write_together(
             {
-                paths[spec.type]: encode(layers[spec.type], spec, self._png_level, said)
+                paths[spec.type]: encode(layers[spec.type], spec, self._png_level, metadata)
                 for spec in self._specs
             }
         )

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from bgm.data import Pair
 from bgm.data.datasets import Sample
+from bgm.data.metadata import Metadata
 from bgm.errors import DiskFullError
 from bgm.evaluation import Scorer
 from bgm.inference.fallback import Fallback
 from bgm.inference.matte import Matte
 from bgm.inference.predictor import Staged
-from bgm.outputs import LayerBuilder, Sink, Writer, strip
+from bgm.outputs import LayerBuilder, Pixels, Sink, Writer, strip
 from bgm.records.record import ImageRecord
 from bgm.runs import steps
 from bgm.runs.interruption import StopRequest
@@ -68,6 +69,27 @@ class Batch:
     samples: list[Sample]
     records: list[ImageRecord]
     staged: Staged | Exception
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was made of one image, on its way to the files.
+
+    Attributes:
+        record: Its record.
+        layers: Its layers by type.
+        pixels: Foreground and alpha, (H, W, 4), uint8.
+        metadata: What the photograph says of itself, if that is kept.
+        started: When its decoding began, on the clock of `time.perf_counter`.
+        draw: Draws the sample picture, if there shall be one.
+    """
+
+    record: ImageRecord
+    layers: dict[str, Pixels]
+    pixels: NDArray[Any]
+    metadata: Metadata | None
+    started: float
+    draw: Callable[[], Preview] | None
 
 
 class Pipeline:
@@ -161,35 +183,27 @@ class Pipeline:
         if self._samples:
             self._samples -= 1
             draw = partial(strip, sample.src, pixels, matte)
-        store = partial(steps.store, self._parts.sink, record, layers, sample.metadata)
-        self._writer.submit(
-            record, partial(self._finish, record, store, pixels, sample.started, draw)
-        )
+        made = Made(record, layers, pixels, sample.metadata, sample.started, draw)
+        self._writer.submit(record, partial(self._finish, made))
 
-    def _finish(
-        self,
-        record: ImageRecord,
-        store: Callable[[], None],
-        pixels: NDArray[Any],
-        started: float,
-        draw: Callable[[], Preview] | None,
-    ) -> ImageRecord:
+    def _finish(self, made: Made) -> ImageRecord:
         """Draw, store and score an image; among the writers."""
+        record = made.record
         try:
-            if draw is not None:
-                self._previews[record.name] = draw()
+            if made.draw is not None:
+                self._previews[record.name] = made.draw()
         except Exception as error:  # the matte matters more than its picture
             log.warning("no sample picture of %s: %s", record.name, steps.explain(error))
         try:
-            store()
+            steps.store(self._parts.sink, record, made.layers, made.metadata)
             if self._parts.score is not None:
-                steps.score(self._parts.score, record, pixels)
+                steps.score(self._parts.score, record, made.pixels)
         except DiskFullError as full:
             self._stop.ask(f"{full}; make room and go on with on_existing=resume")
             record.fail(str(full))
         except Exception as error:  # one image must not take the others down
             record.fail(steps.explain(error))
-        record.timings.total_ms = round((time.perf_counter() - started) * 1000, 3)
+        record.timings.total_ms = round((time.perf_counter() - made.started) * 1000, 3)
         return record
 
 

@@ -182,11 +182,7 @@ def _matte_all(run: Run, tally: Tally, stop: StopRequest) -> None:
         fallback=Fallback(run.matting.predictor, use_cpu=config.device.oom is OnOutOfMemory.cpu),
         build_layers=run.plan.build_layers,
         sink=PictureFolders(
-            run.plan.output_dir,
-            run.plan.specs,
-            config.outputs.png_level,
-            run.earlier,
-            keep_metadata=config.outputs.metadata,
+            run.plan.output_dir, run.plan.specs, config.outputs.png_level, run.earlier
         ),
         score=run.plan.score,
         batch_size=config.data.batch_size,
@@ -212,6 +208,7 @@ def _samples(run: Run, workers: int) -> Generator[Sample | Exception, None, None
         align=data.align,
         resize_background=data.resize_background,
         max_pixels=round(data.max_megapixels * 1e6),
+        metadata=run.plan.config.outputs.metadata,
     )
     load = partial(steps.load, dataset)
     return prefetch(load, len(dataset), workers, lambda index: run.pairs[index].name)

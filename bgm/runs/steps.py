@@ -110,10 +110,7 @@ def build(
 
 
 def store(
-    sink: Sink,
-    record: ImageRecord,
-    layers: dict[str, Pixels],
-    metadata: Metadata | None = None,
+    sink: Sink, record: ImageRecord, layers: dict[str, Pixels], metadata: Metadata | None
 ) -> None:
     """Encode and store the layers of one image: all of them or none.
 
