@@ -12,11 +12,15 @@ from dataclasses import replace
 
 import pytest
 from conftest import NAMES
+from PIL import Image
 
 from bgm.cli import commands as cli
-from bgm.comparison.compare import compare_runs, find_runs
+from bgm.comparison.compare import FinishedRun, compare_runs, find_runs
 from bgm.comparison.gallery import make_gallery
 from bgm.comparison.plots import pareto_front
+from bgm.records.fingerprints import fingerprint
+from bgm.records.record import ImageRecord
+from bgm.records.summary import Summary
 from bgm.runs import runner
 
 SWEEP = ["-m", "refine.sample_pixels=160,1600", "outputs.types=[pha,com]"]
@@ -213,7 +217,7 @@ RUN = {"summary": {"status": "finished", "images": 1}}
             "peak_memory_mib is no number",
         ),
         ("status.json", "{", "status.json cannot be read"),
-        ("status.json", json.dumps({"error": 3, "overrides": None}), "3"),
+        ("status.json", json.dumps({"overrides": None}), "its files are damaged"),
     ],
 )
 def test_a_run_that_cannot_be_read_is_a_row_that_says_so(bgm, tmp_path, name, content, error):
@@ -265,12 +269,14 @@ def test_a_job_that_was_refused_can_be_done_later(matte, tmp_path):
     assert matte(*settings, "output_dir=out/1", "on_existing=resume").code == 0
 
 
-def test_a_job_that_is_refused_is_not_the_run_that_was_there(sweep, matte, bgm, tmp_path):
-    assert matte(*SWEEP).code == 2
-    for run in read(tmp_path / "out")["runs"]:
-        assert "already has" in run["error"]
+def test_a_job_that_is_refused_is_not_the_run_that_was_there(matte, bgm, tmp_path):
+    (tmp_path / "out/0").mkdir(parents=True)
+    (tmp_path / "out/0/run.json").write_text(json.dumps(RUN))
+    assert matte("-m", "refine.threshold=2").code == 2
+    (run,) = read(tmp_path / "out")["runs"]
+    assert "must be from 0 to 1" in run["error"]
     assert bgm("runs=[out]", "output_dir=again", command=cli.COMPARE).code == 0
-    assert [run["status"] for run in read(tmp_path / "again")["runs"]] == ["finished"] * 2
+    assert [run["status"] for run in read(tmp_path / "again")["runs"]] == ["finished"]
 
 
 def test_a_sweep_whose_process_is_killed_is_an_interrupted_one(bgm, tmp_path):
@@ -279,7 +285,8 @@ def test_a_sweep_whose_process_is_killed_is_an_interrupted_one(bgm, tmp_path):
 
     command = replace(cli.MATTE, job=kill)
     launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    outcome = bgm("-m", "seed=1,2", *launcher, "output_dir=out", command=command)
+    # Absolute: processes of an earlier sweep, and their current directory, are used again.
+    outcome = bgm("-m", "seed=1,2", *launcher, f"output_dir={tmp_path / 'out'}", command=command)
     assert outcome.code == 130
     assert "was killed from outside" in outcome.err
     assert "Traceback" not in outcome.err
@@ -301,32 +308,48 @@ def test_a_run_that_was_killed_is_not_still_running(tmp_path):
     assert "was killed" in run.summary.error
 
 
-def test_only_pictures_of_the_run_are_shown(sweep, tmp_path):
-    _, folder = sweep
-    (run,) = find_runs([str(folder / "0")])
-    record = run.records["product/teapot"]
-    secret = tmp_path / "secret.jpg"
-    shutil.copy(folder / "0/pha/product/teapot.jpg", secret)
-    (folder / "0/link.jpg").symlink_to(secret)
-    shown = make_gallery([replace(run, records={"x": record})], folder / "page.html", 30)[0]
-    assert shown.source is not None
-    assert shown.truth is not None
+@pytest.fixture
+def teapot(shoot, tmp_path):
+    """A run of one image as its files would tell it, without the matting."""
+    pha = tmp_path / "run/pha/teapot.png"
+    com = tmp_path / "run/com/teapot.png"
+    (truth,) = shoot.pha.glob("product/teapot.*")
+    for path in (pha, com):
+        path.parent.mkdir(parents=True)
+    shutil.copy(truth, pha)
+    with Image.open(truth) as alpha:
+        Image.new("RGBA", alpha.size).save(com)
+    inputs = {"src": fingerprint(shoot.src / "product/teapot.jpg"), "pha": fingerprint(truth)}
+    files = {"pha": "pha/teapot.png", "com": "com/teapot.png"}
+    record = ImageRecord("teapot", files=files, inputs=inputs)
+    return FinishedRun("run", tmp_path / "run", Summary("finished", 1), {}, {"teapot": record})
+
+
+def pictures(run, **changes):
+    """What the gallery has of the teapot, with its record changed."""
+    record = replace(run.records["teapot"], **changes)
+    changed = replace(run, records={"teapot": record})
+    (image,) = make_gallery([changed], run.path / "page.html", 30)
+    return image
+
+
+def test_only_pictures_of_the_run_are_shown(teapot, tmp_path):
+    shown = pictures(teapot)
+    assert None not in (shown.source, shown.truth)
     assert shown.panels[0].keys() == {"alpha", "cutout"}
-    moved = {kind: replace(file, path=str(secret)) for kind, file in record.inputs.items()}
-    for path in ("../../secret.jpg", str(secret), "link.jpg", "link.jpg\0"):
-        pointed = replace(record, files={"pha": path, "com": path}, inputs=moved)
-        elsewhere = replace(run, records={"x": pointed})
-        (image,) = make_gallery([elsewhere], folder / "page.html", 30)
+    secret = tmp_path / "secret.png"
+    Image.new("RGB", (64, 64)).save(secret)
+    (teapot.path / "link.png").symlink_to(secret)
+    inputs = teapot.records["teapot"].inputs
+    moved = {kind: replace(file, path=str(secret)) for kind, file in inputs.items()}
+    for path in ("../secret.png", str(secret), "link.png", "link.png\0", 5):
+        image = pictures(teapot, files={"pha": path, "com": path}, inputs=moved)
         assert (image.source, image.truth, image.panels) == (None, None, [{}])
 
 
-def test_pictures_that_claim_to_be_huge_are_not_decoded(sweep, monkeypatch):
-    _, folder = sweep
+def test_pictures_that_claim_to_be_huge_are_not_decoded(teapot, monkeypatch):
     monkeypatch.setattr("bgm.comparison.gallery.MAX_PIXELS", 100)
-    (run,) = find_runs([str(folder / "0")])
-    com = {name: replace(r, files={"com": r.files["com"]}) for name, r in run.records.items()}
-    for image in make_gallery([replace(run, records=com)], folder / "page.html", 30):
-        assert image.panels == [{}]
+    assert pictures(teapot, files={"com": "com/teapot.png"}).panels == [{}]
 
 
 def test_an_interrupted_sweep_compares_what_is_finished(matte, tmp_path, monkeypatch):

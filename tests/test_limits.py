@@ -261,12 +261,28 @@ def test_no_memory_even_to_copy_an_image_to_the_device(matte, tmp_path, monkeypa
     def stage(predictor, pairs):
         first.append(predictor)
         if predictor is first[0]:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise RuntimeError("CUDA error: out of memory")  # as for pinned memory
         return real(predictor, pairs)
 
     monkeypatch.setattr(Predictor, "stage", stage)
     assert matte().code == 0
     assert [r["remarks"] for r in records(tmp_path / "out").values()] == [[ON_CPU]] * 3
+
+
+def test_an_error_while_staging_costs_its_image_only(matte, tmp_path, monkeypatch):
+    real, calls = Predictor.stage, []
+
+    def stage(predictor, pairs):
+        calls.append(pairs)
+        if len(calls) == 2:
+            raise RuntimeError("CUDA error: invalid argument")
+        return real(predictor, pairs)
+
+    monkeypatch.setattr(Predictor, "stage", stage)
+    assert matte().code == 1
+    done = [records(tmp_path / "out")[name] for name in NAMES]
+    assert [record["status"] for record in done] == ["written", "failed", "written"]
+    assert "CUDA error: invalid argument" in done[1]["error"]
 
 
 def test_a_summary_that_cannot_be_written_is_no_success(matte, monkeypatch):

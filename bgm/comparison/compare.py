@@ -277,6 +277,9 @@ def _read(
             _check_figures(run)
         except RecordError as error:
             run = FinishedRun(name, folder, Summary("failed", 0, error=str(error)), {}, {})
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            summary = Summary("failed", 0, error=f"its files are damaged: {error}")
+            run = FinishedRun(name, folder, summary, {}, {})
         runs.append(run)
     return runs
 

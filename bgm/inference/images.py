@@ -72,6 +72,8 @@ def _from_pil(image: Image.Image) -> NDArray[Any]:
     if upright.mode == "F" or upright.mode.startswith("I"):
         return np.repeat(_deep_grey(upright)[:, :, None], 3, axis=2)
     try:
+        if upright.mode == "La":  # Pillow knows only this way out of it
+            upright = upright.convert("LA")
         return np.asarray(upright.convert("RGB"))
     except ValueError as error:
         raise DataError(
