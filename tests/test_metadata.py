@@ -58,12 +58,13 @@ def text(value):
     return value.encode("latin-1").decode() if isinstance(value, str) else value
 
 
-@pytest.mark.parametrize("level", [1, 9])
-@pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(
+    ("kind", "channels", "level"),
+    [(kind, channels, 1) for kind in FORMATS for channels in (1, 3)]
+    + [(kind, 4, 1) for kind in FORMATS if kind != "jpg"]
+    + [("png", channels, 9) for channels in (1, 3, 4)],
+)
 def test_every_format_keeps_author_camera_date_and_resolution(photograph, kind, channels, level):
-    if (kind, channels) == ("jpg", 4) or (kind != "png" and level > 1):
-        pytest.skip("no such file")
     pixels = picture(channels)
     image = stored(pixels, LayerSpec("com", kind), read_metadata(photograph), level)
     exif = image.getexif()
