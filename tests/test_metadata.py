@@ -58,12 +58,13 @@ def text(value):
     return value.encode("latin-1").decode() if isinstance(value, str) else value
 
 
-@pytest.mark.parametrize("level", [1, 9])
-@pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(
+    ("kind", "channels", "level"),
+    [(kind, channels, 1) for kind in FORMATS for channels in (1, 3)]
+    + [(kind, 4, 1) for kind in FORMATS if kind != "jpg"]
+    + [("png", channels, 9) for channels in (1, 3, 4)],
+)
 def test_every_format_keeps_author_camera_date_and_resolution(photograph, kind, channels, level):
-    if (kind, channels) == ("jpg", 4) or (kind != "png" and level > 1):
-        pytest.skip("no such file")
     pixels = picture(channels)
     image = stored(pixels, LayerSpec("com", kind), read_metadata(photograph), level)
     exif = image.getexif()
@@ -150,7 +151,8 @@ def test_what_is_no_picture_has_no_metadata(tmp_path):
 
 def test_exif_too_large_for_jpeg_is_cut(tmp_path):
     exif = exif_of()
-    exif[Base.ImageDescription] = "x" * 60_000
+    exif[Base.ImageDescription] = "x" * 20_000
+    exif[IFD.Exif] = dict.fromkeys(range(0xB000, 0xB009), "x" * 4_000)
     path = tmp_path / "1.jpg"
     Image.fromarray(picture(3)).save(path, exif=exif)
     image = stored(picture(3), LayerSpec("fgr", "jpg"), read_metadata(path))

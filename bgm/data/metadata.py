@@ -116,6 +116,9 @@ def _serialize(kept: Mapping[int, Any], dpi: tuple[float, float] | None) -> byte
     exif[Base.Orientation] = _UPRIGHT
     exif[IFD.Exif] = {**exif.get(IFD.Exif, {}), Base.ColorSpace: _SRGB}
     stored = _tiff(exif)
+    if len(stored) > _MOST:  # what says least for its length goes first
+        exif[IFD.Exif] = {Base.ColorSpace: _SRGB}
+        stored = _tiff(exif)
     return stored if len(stored) <= _MOST else b""
 
 
