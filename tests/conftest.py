@@ -32,6 +32,22 @@ main()
 """
 """A program that is bgm with files that take a while to store."""
 
+HELD_STORE = """
+import os
+import threading
+from pathlib import Path
+from bgm.cli.commands import main
+free, replace = threading.Semaphore({free}), os.replace
+def held(source, target):
+    if Path(target).suffix in (".jpg", ".png") and not free.acquire(blocking=False):
+        os.write(1, b"held\\n")
+        os.read(0, 1)
+    replace(source, target)
+os.replace = held
+main()
+"""
+"""A program that is bgm; its first pictures get names, the others once its input is closed."""
+
 
 @dataclass
 class Outcome:

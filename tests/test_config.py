@@ -17,6 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from bgm import __version__
 from bgm.cli.application import config_directory
 from bgm.config.schema import Config
+from bgm.config.training import TrainConfig
 from bgm.config.validation import PATHS, parse_config
 from bgm.errors import ConfigError
 
@@ -24,6 +25,7 @@ CONF = config_directory()
 GROUPS = sorted(
     path.relative_to(CONF) for path in CONF.glob("*/*.yaml") if path.parent.name != "hydra"
 )
+OF_TRAINING = ("composites", "pictures", "stage", "validation")
 
 
 @pytest.mark.parametrize(
@@ -127,15 +129,20 @@ def test_a_configuration_cannot_name_code_to_call(matte, tmp_path):
     assert "model._target_: unknown key" in outcome.err
 
 
-def compose_config(*overrides):
+def compose_config(*overrides, command="bgm"):
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("bgm", overrides=list(overrides))
+        return compose(command, overrides=list(overrides))
 
 
 @pytest.mark.parametrize("path", GROUPS, ids=str)
 def test_every_shipped_choice_is_valid(path):
     group, choice = path.parent.as_posix(), path.stem
+    if group in OF_TRAINING:
+        pictures = ["data.foregrounds=[cutouts]", "data.backgrounds=[photos]"]
+        raw = compose_config(f"{group}={choice}", *pictures, command="train")
+        parse_config(raw, TrainConfig)
+        return
     extra = ["data.src=src", "data.bgr=bgr"] if choice == "folders" else []
     parse_config(compose_config(f"{group}={choice}", *extra), Config)
 

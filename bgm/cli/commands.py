@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from bgm.cli.application import Command, is_job_of_sweep, run_application
 from bgm.cli.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED
 from bgm.config.schema import BenchmarkConfig, CompareConfig, Config, EvaluateConfig, to_plain
+from bgm.config.training import TrainConfig
 from bgm.config.validation import parse_config
 from bgm.errors import write_error
 
@@ -35,6 +37,11 @@ def main_compare() -> NoReturn:
 def main_benchmark() -> NoReturn:
     """Run the command `bgm-benchmark`."""
     sys.exit(run_application(BENCHMARK))
+
+
+def main_train() -> NoReturn:
+    """Run the command `bgm-train`."""
+    sys.exit(run_application(TRAIN))
 
 
 def matte(raw: DictConfig) -> int:
@@ -82,7 +89,7 @@ def evaluate(raw: DictConfig) -> int:
     config = parse_config(raw, EvaluateConfig)
     rows = evaluate.evaluate(config)
     evaluate.write_report(rows, _output_dir())
-    return EXIT_SOME_FAILED if any(row.error for row in rows) else EXIT_DONE
+    return EXIT_SOME_FAILED if any(row.failed for row in rows) else EXIT_DONE
 
 
 def compare(raw: DictConfig) -> int:
@@ -133,10 +140,36 @@ def benchmark(raw: DictConfig) -> int:
     return EXIT_DONE
 
 
+def train(raw: DictConfig) -> int:
+    """Train a network.
+
+    Args:
+        raw: The composed configuration.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BgmError: The run cannot start.
+    """
+    config = parse_config(raw, TrainConfig)
+    from bgm.training.train import run_training
+
+    output_dir = _output_dir()
+    try:
+        _write_snapshot(OmegaConf.structured(config), output_dir / ".hydra")
+    except OSError as error:
+        raise write_error(output_dir / ".hydra", error) from error
+    command = shlex.join(["bgm-train", *HydraConfig.get().overrides.task])
+    finished = run_training(config, output_dir, to_plain(config), command)
+    return EXIT_DONE if finished else EXIT_INTERRUPTED
+
+
 MATTE = Command(matte, "bgm", Config, after_sweep=compare_sweep)
 EVALUATE = Command(evaluate, "evaluate", EvaluateConfig)
 COMPARE = Command(compare, "compare", CompareConfig)
 BENCHMARK = Command(benchmark, "benchmark", BenchmarkConfig)
+TRAIN = Command(train, "train", TrainConfig)
 
 
 def _output_dir() -> Path:

@@ -21,15 +21,16 @@ from bgm.config.schema import (
     require,
     to_plain,
 )
+from bgm.config.training import TrainConfig
 from bgm.data.named_colours import parse_colour
 from bgm.errors import ConfigError
 
-Schema = TypeVar("Schema", Config, EvaluateConfig, CompareConfig, BenchmarkConfig)
+Schema = TypeVar("Schema", Config, EvaluateConfig, CompareConfig, BenchmarkConfig, TrainConfig)
 
 PATHS = (
     *("data.src", "data.bgr", "data.pha", "data.fgr", "data.trimap"),
     *("checkpoint", "checkpoints_dir", "outputs.com.background", "repeat"),
-    *("pred", "true", "trimap", "output_dir"),
+    *("pred", "true", "trimap", "output_dir", "data.alphas", "data.cache"),
 )
 """Keys of paths, which may be relative to the current directory."""
 

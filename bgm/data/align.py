@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bgm.data.decode import Pixels, to_uint8
+from bgm.data.pixels import Pixels, as_type, clip_to_range, to_uint8
 from bgm.records.record import ALREADY_ALIGNED, Alignment
 
 _FEATURES = 5000
@@ -67,22 +67,13 @@ def align_background(src: Pixels, bgr: Pixels) -> tuple[Pixels, Alignment]:
     warped, reached = _warp(bgr, homography)
     if _distance(grey_src, _grey(warped), reached) >= _distance(grey_src, grey_bgr, reached):
         return bgr, Alignment(False, "kept: no closer to the source", matches, inliers, shift)
-    warped[~reached] = _as_type(src[~reached], warped.dtype)
+    warped[~reached] = as_type(src[~reached], warped.dtype)
     return warped, Alignment(True, "aligned", matches, inliers, shift)
 
 
 def _grey(pixels: Pixels) -> NDArray[np.uint8]:
     grey = cv2.cvtColor(to_uint8(pixels), cv2.COLOR_RGB2GRAY)
     return np.asarray(grey, np.uint8)
-
-
-def _as_type(pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Convert between the two forms of pixels."""
-    if pixels.dtype == dtype:
-        return pixels
-    if dtype == np.uint8:
-        return to_uint8(pixels)
-    return pixels.astype(np.float32) / np.float32(255)
 
 
 def _match(
@@ -177,9 +168,7 @@ def _warp(bgr: Pixels, homography: NDArray[Any]) -> tuple[Pixels, NDArray[np.boo
     )
     everywhere = np.full((height, width), 255, np.uint8)
     reached = cv2.warpPerspective(everywhere, homography, (width, height), flags=cv2.INTER_LINEAR)
-    if warped.dtype == np.float32:
-        warped = warped.clip(0, 1)
-    return warped, reached == 255
+    return clip_to_range(warped), reached == 255
 
 
 def _distance(first: NDArray[np.uint8], second: NDArray[np.uint8], where: NDArray[Any]) -> float:

@@ -5,28 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
+from threading import Lock
 
 import cv2
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from bgm.data.align import align_background
-from bgm.data.decode import MAX_PIXELS, Decoded, Pixels, decode
+from bgm.data.decode import MAX_PIXELS, Decoded, decode
+from bgm.data.metadata import Metadata, read_metadata
 from bgm.data.pairs import Pair, list_images
+from bgm.data.pixels import as_pixels, as_tensor, clip_to_range, to_unit
 from bgm.errors import DataError
 from bgm.records.fingerprints import InputFile, fingerprint
 from bgm.records.record import Alignment
 from bgm.records.timing import Timer
 
 _SHAPE_TOLERANCE = 0.02  # of the ratio of width to height
-
-
-def to_unit_float(image: Tensor) -> Tensor:
-    """Convert an image to float32 in [0, 1]; uint8 is divided by 255, floats are kept."""
-    return image.float().div_(255) if image.dtype == torch.uint8 else image
 
 
 class ImagesDataset(Dataset[Tensor]):
@@ -46,7 +43,7 @@ class ImagesDataset(Dataset[Tensor]):
     def __init__(
         self,
         images: Path | str | Sequence[Path],
-        transform: Callable[[Tensor], Tensor] | None = to_unit_float,
+        transform: Callable[[Tensor], Tensor] | None = to_unit,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         if isinstance(images, (str, Path)):
@@ -55,10 +52,9 @@ class ImagesDataset(Dataset[Tensor]):
         self.transform = transform
         # One plate for a whole shoot is decoded once, not once for each photograph.
         is_one_image = len(self.paths) > 1 and len(set(self.paths)) == 1
-        read = partial(decode, max_pixels=max_pixels)
-        self._decode: Callable[[Path], Decoded] = read
+        self._decode: Callable[[Path], Decoded] = partial(decode, max_pixels=max_pixels)
         if is_one_image:
-            self._decode = lru_cache(maxsize=1)(read)
+            self._decode = _Once(self._decode)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -69,8 +65,29 @@ class ImagesDataset(Dataset[Tensor]):
     def with_remark(self, index: int) -> tuple[Tensor, str | None]:
         """An image, and what there is to say about its file."""
         decoded = self._decode(self.paths[index])
-        image = _as_tensor(decoded.pixels)
+        image = as_tensor(decoded.pixels)
         return image if self.transform is None else self.transform(image), decoded.remark
+
+
+class _Once:
+    """Decodes one file at the first call; threads that ask meanwhile wait for it.
+
+    Copies for other processes decode it again.
+    """
+
+    def __init__(self, read: Callable[[Path], Decoded]) -> None:
+        self._read = read
+        self._decoded: Decoded | None = None
+        self._lock = Lock()
+
+    def __call__(self, path: Path) -> Decoded:
+        with self._lock:
+            if self._decoded is None:
+                self._decoded = self._read(path)
+            return self._decoded
+
+    def __reduce__(self) -> tuple[type[_Once], tuple[Callable[[Path], Decoded]]]:
+        return _Once, (self._read,)
 
 
 @dataclass(frozen=True)
@@ -87,6 +104,7 @@ class Sample:
         started: When decoding began, on the clock of `time.perf_counter`.
         inputs: The files that were decoded, `src` and `bgr`.
         remarks: What there is to say about them.
+        metadata: What the source says of itself; None if that was not asked for.
     """
 
     pair: Pair
@@ -98,6 +116,7 @@ class Sample:
     started: float
     inputs: dict[str, InputFile]
     remarks: tuple[str, ...] = ()
+    metadata: Metadata | None = None
 
 
 class ZipDataset(Dataset[Sample]):
@@ -108,6 +127,7 @@ class ZipDataset(Dataset[Sample]):
         align: Whether to align each background to its source.
         resize_background: Whether a background of another size is resized to its source's.
         max_pixels: Images that claim to have more are refused.
+        metadata: Whether to read what a source says of itself.
 
     Raises:
         DataError: When a sample is asked for and a file cannot be read or the sizes differ.
@@ -120,10 +140,12 @@ class ZipDataset(Dataset[Sample]):
         align: bool = False,
         resize_background: bool = False,
         max_pixels: int = MAX_PIXELS,
+        metadata: bool = False,
     ) -> None:
         self.pairs = list(pairs)
         self.align = align
         self.resize_background = resize_background
+        self.metadata = metadata
         self._sources, self._backgrounds = (
             ImagesDataset(paths, transform=None, max_pixels=max_pixels)
             for paths in ([pair.src for pair in self.pairs], [pair.bgr for pair in self.pairs])
@@ -143,11 +165,21 @@ class ZipDataset(Dataset[Sample]):
         alignment = align_ms = None
         if self.align:
             with Timer() as aligning:
-                aligned, alignment = align_background(_as_pixels(src), _as_pixels(bgr))
-                bgr = _as_tensor(aligned)
+                aligned, alignment = align_background(as_pixels(src), as_pixels(bgr))
+                bgr = as_tensor(aligned)
             align_ms = aligning.ms
-        remarks = tuple(filter(None, (src_remark, bgr_remark)))
-        return Sample(pair, src, bgr, alignment, loading.ms, align_ms, started, inputs, remarks)
+        return Sample(
+            pair=pair,
+            src=src,
+            bgr=bgr,
+            alignment=alignment,
+            load_ms=loading.ms,
+            align_ms=align_ms,
+            started=started,
+            inputs=inputs,
+            remarks=tuple(filter(None, (src_remark, bgr_remark))),
+            metadata=read_metadata(pair.src) if self.metadata else None,
+        )
 
     def _match_size(self, src: Tensor, bgr: Tensor) -> Tensor:
         (height, width), (bgr_height, bgr_width) = src.shape[1:], bgr.shape[1:]
@@ -170,19 +202,8 @@ class ZipDataset(Dataset[Sample]):
             )
         shrinks = height < bgr_height or width < bgr_width
         resized = cv2.resize(
-            _as_pixels(bgr),
+            as_pixels(bgr),
             (width, height),
             interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC,
         )
-        return _as_tensor(resized if resized.dtype == "uint8" else resized.clip(0, 1))
-
-
-def _as_tensor(pixels: Pixels) -> Tensor:
-    """View (H, W, 3) pixels as a (3, H, W) tensor."""
-    return torch.from_numpy(pixels).permute(2, 0, 1)
-
-
-def _as_pixels(image: Tensor) -> Pixels:
-    """View a (3, H, W) tensor as (H, W, 3) pixels."""
-    pixels: Pixels = image.permute(1, 2, 0).numpy()
-    return pixels
+        return as_tensor(clip_to_range(resized))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bgm.data.pixels import white
 from bgm.inference.sparse import SparseRefiner
 from bgm.networks import MattingRefine
 
@@ -27,7 +28,7 @@ class FastOutput(NamedTuple):
         rgba: Foreground and alpha, (H, W, 4), float32; clamped to [0, 1] if finite.
         err_sm: Error predicted by the coarse pass, (1, h, w).
         ref_sm: Refined blocks, boolean, (H/4, W/4).
-        finite: Whether everything that the network computed is finite.
+        finite: Whether everything that the network returned is finite, as the plain way has it.
     """
 
     rgba: Tensor
@@ -76,7 +77,8 @@ class FastPath:
             coarse = known[index, ..., _COLOUR_FIRST].numpy()
             enlarged = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
             whole = torch.from_numpy(enlarged)
-            total = known[index].sum() + refine(src, bgr, known[index], chosen[index], whole)
+            refined = refine(src, bgr, known[index], chosen[index], whole)
+            total = known[index, ..., _COLOUR_FIRST].sum() + err[index].sum() + refined
             rgba = _add_source(whole, src)
             outputs.append(FastOutput(rgba, err[index], chosen[index], bool(total.isfinite())))
         return outputs
@@ -89,22 +91,22 @@ def _shrink(image: Tensor, size: tuple[int, int]) -> Tensor:
     if (size[0] * step, size[1] * step) != (height, width) or step % 2:
         unit = image.permute(2, 0, 1)[None].float()
         scaled = F.interpolate(unit, size, mode="bilinear", align_corners=False)[0]
-        return scaled.div_(255) if image.dtype == torch.uint8 else scaled
+        return scaled.div_(white(image.dtype))
     # Of each step x step pixels only the middle 2x2 count, equally.
     low = step // 2 - 1
     total = torch.zeros(*size, 3)
     for top in (low, low + 1):
         for left in (low, low + 1):
             total += image[top::step, left::step]
-    scale = 1 / (4 * 255) if image.dtype == torch.uint8 else 1 / 4
-    return total.mul_(scale).permute(2, 0, 1)
+    return total.mul_(1 / (4 * white(image.dtype))).permute(2, 0, 1)
 
 
 def _add_source(whole: Tensor, src: Tensor) -> Tensor:
     """Add the source to the residual in (H, W, 4), leave alpha; clamp to [0, 1]."""
     pixels = src.numpy()
-    scale = 1 / 255 if src.dtype == torch.uint8 else 1.0
     opaque = cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA)
     opaque[..., 3] = 0
-    summed = cv2.addWeighted(opaque, scale, whole.numpy(), 1.0, 0.0, dtype=cv2.CV_32F)
+    summed = cv2.addWeighted(
+        opaque, 1 / white(src.dtype), whole.numpy(), 1.0, 0.0, dtype=cv2.CV_32F
+    )
     return torch.from_numpy(summed).clamp_(0, 1)

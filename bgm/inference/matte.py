@@ -47,3 +47,14 @@ class Matte:
             return torch.cat([self.foreground * (self.alpha > 0), self.alpha])
         background = background.to(self.foreground)
         return background + self.alpha * (self.foreground - background)
+
+    def cpu(self) -> Matte:
+        """The same matte in the host's memory."""
+        return Matte(
+            self.alpha.cpu(),
+            self.foreground.cpu(),
+            None if self.error is None else self.error.cpu(),
+            None if self.refined is None else self.refined.cpu(),
+            self.refined_share,
+            None if self.rgba is None else self.rgba.cpu(),
+        )

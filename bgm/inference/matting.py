@@ -5,19 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor
-
-from bgm.errors import DataError
+from bgm.inference.device import select_device
+from bgm.inference.images import ImageLike, to_tensor
 from bgm.inference.matte import Matte
-from bgm.inference.predictor import Predictor, select_device
+from bgm.inference.predictor import Predictor
 from bgm.networks import CoarseNetwork, MattingBase, MattingRefine
 from bgm.networks.checkpoints import CheckpointInfo, find_checkpoint, load_checkpoint
-
-ImageLike = Image.Image | NDArray[Any] | Tensor
 
 
 class Matting:
@@ -42,14 +35,18 @@ class Matting:
         """Matte one photograph.
 
         Args:
-            src: The photograph: a PIL image; an array (H, W, 3) or tensor (3, H, W), RGB, uint8
-                or float in [0, 1].
+            src: The photograph: a PIL image, whose EXIF orientation is applied; an array (H, W, 3)
+                or tensor (3, H, W), RGB, uint8, uint16 or float in [0, 1].
             bgr: The background without the subject, of the same size.
 
+        Returns:
+            Its matte, in tensors of its own.
+
         Raises:
-            DataError: The two differ in size, are too small or not images.
+            DataError: The two differ in size, are too small, not images or out of range.
+            PredictionError: The network returned values that are not finite.
         """
-        return self._predictor(_to_tensor(src), _to_tensor(bgr))
+        return self._predictor(to_tensor(src), to_tensor(bgr))
 
 
 def load_matting(
@@ -109,21 +106,3 @@ def create_network(model: str, backbone: str, **settings: Any) -> CoarseNetwork:
     if settings:
         raise ValueError(f"model=base has no setting {', '.join(settings)}")
     return MattingBase(backbone)
-
-
-def _to_tensor(image: ImageLike) -> Tensor:
-    if isinstance(image, Image.Image):
-        image = np.asarray(image.convert("RGB"))
-    if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3:
-            raise DataError(f"an image array is (H, W, 3), not {image.shape}")
-        image = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    if not isinstance(image, Tensor):
-        raise DataError(
-            f"an image is a PIL image, an array or a tensor, not {type(image).__name__}"
-        )
-    if image.ndim != 3 or image.shape[0] != 3:
-        raise DataError(f"an image tensor is (3, H, W), not {tuple(image.shape)}")
-    if image.dtype != torch.uint8 and not image.is_floating_point():
-        raise DataError(f"an image is uint8, or float in [0, 1], not {image.dtype}")
-    return image

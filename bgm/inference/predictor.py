@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bgm.data.pixels import stack_unit
 from bgm.errors import ConfigError, DataError, PredictionError
 from bgm.inference.fast_path import FastPath
 from bgm.inference.fuse import can_pack, channels_last
@@ -17,38 +19,12 @@ from bgm.inference.matte import Matte
 from bgm.inference.runtimes import choose_runtime, create_runtime
 from bgm.networks import CoarseNetwork, MattingRefine
 
+log = logging.getLogger(__name__)
+
 MIN_SIDE = 16
 """Shortest side of an image that is matted, in pixels."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def select_device(name: str) -> torch.device:
-    """Choose the device to compute on.
-
-    Args:
-        name: `auto` (CUDA, then MPS, then the CPU), or a torch device such as `cpu` or `cuda:1`.
-
-    Raises:
-        ConfigError: This machine does not have that device.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            name = "cuda"
-        else:
-            name = "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"device={name}: no such device; use auto, cpu, cuda or mps") from None
-    if device.type == "cuda":
-        count = torch.cuda.device_count()
-        if (device.index or 0) >= count:
-            found = f"only {count} CUDA device(s)" if count else "no CUDA device"
-            raise ConfigError(f"device={name}: torch finds {found} here; use device=auto")
-    elif device.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device=mps: torch finds no Apple GPU here; use device=auto")
-    return device
 
 
 @dataclass(frozen=True)
@@ -163,7 +139,7 @@ class Predictor:
             photos = [(self._pad(src), self._pad(bgr)) for src, bgr in uploaded]
             return Staged(photos, height, width, self._copies.record_event())
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode, whose results may not be changed in place
     def run(self, staged: Staged) -> list[Matte | PredictionError]:
         """Matte staged pairs together.
 
@@ -181,10 +157,10 @@ class Predictor:
         if self.device.type == "cpu" and len(staged.photos) > 1:
             # Nothing is gained together here, and alone each image gets the same bits as ever.
             return [self.run(replace(staged, photos=[pair]))[0] for pair in staged.photos]
-        src, bgr = (torch.stack(images) for images in zip(*staged.photos, strict=True))
+        src, bgr = (stack_unit(images) for images in zip(*staged.photos, strict=True))
         lower = self._dtype is not torch.float32
         with torch.autocast(self.device.type, self._dtype, enabled=lower):
-            output = self.network(_to_unit(src), _to_unit(bgr))
+            output = self.network(src, bgr)
         finite = sum(tensor.float().sum((1, 2, 3)) for tensor in output).isfinite().tolist()
         return [
             self._matte(output, index, staged) if is_finite else PredictionError()
@@ -193,7 +169,14 @@ class Predictor:
 
     def _upload(self, image: Tensor) -> Tensor:
         """Copy to the CUDA device: as it was decoded, so that few bytes cross the bus."""
-        return image.pin_memory().to(self.device, non_blocking=True)
+        try:
+            pinned = image.pin_memory()
+        except (
+            RuntimeError
+        ) as error:  # the system lets no more be pinned; slowly is better than not
+            log.debug("copied without pinning: %s", error)
+            return image.to(self.device)
+        return pinned.to(self.device, non_blocking=True)
 
     def _pad(self, image: Tensor) -> Tensor:
         """Repeat the last row and column until a refiner can take the image; move it there."""
@@ -261,8 +244,3 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype:
             "and some operations not at all; use float32 or bfloat16"
         )
     return DTYPES[precision]
-
-
-def _to_unit(images: Tensor) -> Tensor:
-    """Float32 in [0, 1]; uint8 becomes it on the device that it is on."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images.float()

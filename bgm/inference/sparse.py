@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bgm.data.pixels import scale_to_unit
 from bgm.inference.fuse import PackedConvolution, channels_last, fold
 from bgm.networks.refiner import BLOCK, Refiner
 
@@ -192,7 +193,8 @@ class SparseRefiner:
         down, across = strip
         pixels = _scale(down, BLOCK, 1), _scale(across, BLOCK, 1)
         coarse = _scale(down, 2, self._ratio), _scale(across, 2, self._ratio)
-        photos = torch.cat([_as_unit(image[pixels]) for image in (src, bgr)], 2)
+        photos = torch.cat([image[pixels].float() for image in (src, bgr)], 2)
+        photos = scale_to_unit(photos, src, bgr)
         part = known[coarse].permute(2, 0, 1)[None]
         blocks = (torch.zeros_like(rows), rows, columns)
         refined = self._plain.refine_blocks(
@@ -249,10 +251,6 @@ def _scale(cut: slice, times: int, per: int) -> slice:
     return slice(*ends)
 
 
-def _as_unit(image: Tensor) -> Tensor:
-    return image.float().mul_(1 / 255) if image.dtype == torch.uint8 else image.float()
-
-
 def _windows(image: Tensor, side: int, row: int) -> Tensor:
     """Every window of `side` pixels of a contiguous (H, W, C), its rows as vectors of `row`."""
     height, width, channels = image.shape
@@ -267,9 +265,7 @@ def _cut_photos(src: Tensor, bgr: Tensor, rows: Tensor, columns: Tensor) -> Tens
     for index, image in enumerate((src, bgr)):
         windows = _windows(image, _WINDOW, _WINDOW * 3)[tops, lefts]
         photos[..., 3 * index : 3 * index + 3] = windows.view(-1, _WINDOW, _WINDOW, 3)
-    if src.dtype == torch.uint8:
-        photos.mul_(1 / 255)
-    return photos.view(-1, 4, 2, 4, 2, _PHOTOS)
+    return scale_to_unit(photos, src, bgr).view(-1, 4, 2, 4, 2, _PHOTOS)
 
 
 def _bias(convolution: nn.Conv2d) -> Tensor:

@@ -52,7 +52,14 @@ def create_trackers(
     if tracking.name not in TRACKERS:
         known = ", ".join([FILES_ALONE, *TRACKERS])
         raise ConfigError(f"tracking.name={tracking.name}: no such tracker; there are {known}")
-    settings = TrackerSettings(
+    settings = tracker_settings(tracking, output_dir)
+    # Last started, the progress bar shows the work alone.
+    return [Guarded(TRACKERS[tracking.name](settings)), *trackers]
+
+
+def tracker_settings(tracking: TrackingConfig, output_dir: Path) -> TrackerSettings:
+    """What the configuration says to a tracker."""
+    return TrackerSettings(
         mode=tracking.mode.name,
         project=tracking.project,
         name=tracking.run_name or "/".join(output_dir.parts[-2:]),
@@ -61,8 +68,6 @@ def create_trackers(
         tags=tracking.tags,
         options=tracking.options,
     )
-    # Last started, the progress bar shows the work alone.
-    return [Guarded(TRACKERS[tracking.name](settings)), *trackers]
 
 
 def layer_specs(outputs: OutputsConfig) -> list[LayerSpec]:

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
@@ -28,13 +29,24 @@ class StopRequest:
 
     Args:
         end: Ends the process.
+        promise: What is done before the run ends.
+        same_s: Signals that come within so many seconds of the first are the same request, as
+            when one is sent to a process and to its group.
 
     Attributes:
         reason: Why the run ends before its last image; None if a signal asked for it.
     """
 
-    def __init__(self, end: Callable[[int], Any] = os._exit) -> None:
+    def __init__(
+        self,
+        end: Callable[[int], Any] = os._exit,
+        promise: str = "images under way are finished first",
+        same_s: float = 0.0,
+    ) -> None:
         self._end = end
+        self._promise = promise
+        self._same_s = same_s
+        self._first = 0.0
         self._requested = threading.Event()
         self._before: dict[int, Any] = {}
         self.interrupted = False
@@ -66,7 +78,10 @@ class StopRequest:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.interrupted:
-            self._end(_EXIT_INTERRUPTED)
+            if time.monotonic() - self._first >= self._same_s:
+                self._end(_EXIT_INTERRUPTED)
+            return
+        self._first = time.monotonic()
         self.interrupted = True
         self._requested.set()
-        log.warning("stopping: images under way are finished first; again to stop at once")
+        log.warning("stopping: %s; again to stop at once", self._promise)
