@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from bgm.config.schema import Config
 from bgm.config.training import TrainConfig
 from bgm.config.validation import PATHS, parse_config
 from bgm.errors import ConfigError
+from bgm.runs.interruption import StopRequest
 
 CONF = config_directory()
 GROUPS = sorted(
@@ -289,3 +291,16 @@ def test_a_run_that_nobody_listens_to_is_whole(unheard, shoot, tmp_path):
     run = json.loads((tmp_path / "out/run.json").read_text())
     assert (run["summary"]["status"], run["summary"]["written"]) == ("finished", 3)
     assert len((tmp_path / "out/images.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_signal_that_shall_be_ignored_is_ignored():
+    """As `nohup` asks for SIGHUP, so that a run outlives its terminal."""
+    number = getattr(signal, "SIGHUP", signal.SIGTERM)
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(number)
+            assert not stop
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
