@@ -189,13 +189,9 @@ def said(root) -> dict[str, tuple]:
     return found
 
 
-def test_a_run_keeps_metadata_in_every_layer(matte, shoot, tmp_path):
+def test_a_run_keeps_metadata_in_every_layer_unless_told_not_to(matte, shoot, tmp_path):
     with_metadata(shoot)
     assert matte().code == 0
     assert said(tmp_path / "out") == dict.fromkeys(("com", "fgr", "pha"), ("Camera", 300))
-
-
-def test_a_run_leaves_metadata_out_where_that_is_asked_for(matte, shoot, tmp_path):
-    with_metadata(shoot)
-    assert matte("outputs.metadata=false").code == 0
-    assert said(tmp_path / "out") == dict.fromkeys(("com", "fgr", "pha"), (None, 0))
+    assert matte("outputs.metadata=false", "output_dir=bare").code == 0
+    assert said(tmp_path / "bare") == dict.fromkeys(("com", "fgr", "pha"), (None, 0))

@@ -136,11 +136,14 @@ def test_the_jobs_of_a_sweep_are_runs_of_one_group_tagged_with_their_overrides(m
         assert run.config["refine"]["sample_pixels"] == pixels
 
 
-def test_a_job_that_fails_is_marked_failed(matte, tmp_path):
-    outcome = matte("tracking=wandb", "-m", "backbone=mobilenetv2,resnet50", "outputs.types=[pha]")
-    assert outcome.code == 1
-    assert [Stored(tmp_path / f"out/{job}").exit_code for job in (0, 1)] == [0, 1]
-    assert "pytorch_resnet50.pth" in Stored(tmp_path / "out/1").summary["error"]
+def test_a_job_that_fails_is_marked_failed_and_a_refused_one_never_was(matte, shoot, tmp_path):
+    (shoot.src / "product/teapot.jpg").write_bytes(b"no picture")
+    jobs = ["backbone=mobilenetv2,resnet50", "on_error=stop", "outputs.types=[pha]"]
+    assert matte("tracking=wandb", "-m", *jobs).code == 1
+    failed = Stored(tmp_path / "out/0")
+    assert failed.exit_code == 1
+    assert "product/teapot" in failed.summary["error"]
+    assert not (tmp_path / "out/1/wandb").exists()
 
 
 def test_names_and_tags_are_settings_and_the_environment_wins(matte, tmp_path, monkeypatch):

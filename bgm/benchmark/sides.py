@@ -68,7 +68,6 @@ def load(config: BenchmarkConfig, *, plain: bool) -> Matting:
             precision="float32" if plain else config.precision.name,
             runtime=runtime,
             checkpoints_dir=config.checkpoints_dir,
-            maps=False,
             **settings,
         )
     except CheckpointError:
@@ -82,7 +81,7 @@ def load(config: BenchmarkConfig, *, plain: bool) -> Matting:
         bias[4] = 0.5  # an error everywhere, or nothing would be refined
     device = select_device(config.device.name)
     precision = "float32" if plain else config.precision.name
-    return Matting(Predictor(network, device, precision, runtime, maps=False), None)
+    return Matting(Predictor(network, device, precision, runtime), None)
 
 
 class Reference:

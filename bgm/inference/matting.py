@@ -58,7 +58,6 @@ def load_matting(
     precision: str = "float32",
     runtime: str | None = "auto",
     checkpoints_dir: str | Path | None = None,
-    maps: bool = True,
     **settings: Any,
 ) -> Matting:
     """Load a network that is ready to matte.
@@ -72,7 +71,6 @@ def load_matting(
         runtime: What computes the coarse network: `auto`, `eager`, `compiled`, `onnx` or
             `openvino`; None leaves the network as it is.
         checkpoints_dir: Directory that `auto` searches first.
-        maps: Whether mattes carry the error and refinement maps.
         **settings: The settings of `MattingRefine`, such as `backbone_scale`.
 
     Raises:
@@ -85,7 +83,7 @@ def load_matting(
     directory = Path(checkpoints_dir).expanduser() if checkpoints_dir else None
     path = find_checkpoint(str(checkpoint), model, backbone, directory)
     info = load_checkpoint(network, path, model, backbone)
-    return Matting(Predictor(network, chosen_device, precision, runtime, maps=maps), info)
+    return Matting(Predictor(network, chosen_device, precision, runtime), info)
 
 
 def create_network(model: str, backbone: str, **settings: Any) -> CoarseNetwork:

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from bgm.data.pixels import stack_unit
 from bgm.errors import ConfigError, DataError, PredictionError
@@ -69,7 +68,6 @@ class Predictor:
         precision: `float32`, `bfloat16` or `float16`.
         runtime: What computes the coarse network, one of `bgm.runtimes.RUNTIMES`; None runs the
             network as it is, without any of what makes it faster.
-        maps: Whether mattes carry the error and refinement maps.
 
     Attributes:
         network: The network.
@@ -84,12 +82,9 @@ class Predictor:
         device: torch.device,
         precision: str = "float32",
         runtime: str | None = "auto",
-        *,
-        maps: bool = True,
     ) -> None:
         self._dtype = _dtype(precision, device)
         self.device = device
-        self.maps = maps
         self.network = network.eval().to(device)
         self._refines = isinstance(network, MattingRefine)
         self._fast: FastPath | None = None
@@ -204,35 +199,20 @@ class Predictor:
             rgba = output.rgba[:height, :width]
             planes = rgba.permute(2, 0, 1)
             foreground, alpha = planes[:3], planes[3:]
-            ref_sm = output.ref_sm[None]
-            error, refined = self._maps(output.err_sm[None], ref_sm[None], staged)
-            share = round(ref_sm.float().mean().item(), 6)
-            mattes.append(Matte(alpha, foreground, error, refined, share, rgba))
+            blocks = output.ref_sm[None]
+            share = round(blocks.float().mean().item(), 6)
+            mattes.append(Matte(alpha, foreground, output.err_sm, blocks, share, rgba))
         return mattes
 
     def _matte(self, output: tuple[Tensor, ...], index: int, staged: Staged) -> Matte:
         """The matte of one image of a batch, without the padding."""
         height, width = staged.height, staged.width
-        one = [tensor[index : index + 1] for tensor in output]
-        pha, fgr = (tensor[0, :, :height, :width].float() for tensor in one[:2])
+        one = [tensor[index] for tensor in output]
+        pha, fgr = (tensor[:, :height, :width].float() for tensor in one[:2])
         if not self._refines:
-            error = one[2][0, :, :height, :width].float() if self.maps else None
-            return Matte(pha, fgr, error)
+            return Matte(pha, fgr, one[2])
         _, _, _, _, err_sm, ref_sm = one
-        error, refined = self._maps(err_sm, ref_sm, staged)
-        return Matte(pha, fgr, error, refined, round(ref_sm.float().mean().item(), 6))
-
-    def _maps(
-        self, err_sm: Tensor, ref_sm: Tensor, staged: Staged
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """The error and refinement maps of one image at its size, if they are wanted."""
-        if not self.maps:
-            return None, None
-        padded = [side + -side % 4 for side in (staged.height, staged.width)]
-        error = F.interpolate(err_sm.float(), padded, mode="bilinear", align_corners=False)
-        refined = F.interpolate(ref_sm.float(), padded, mode="nearest")
-        error, refined = (x[0, :, : staged.height, : staged.width] for x in (error, refined))
-        return error, refined
+        return Matte(pha, fgr, err_sm, ref_sm, round(ref_sm.float().mean().item(), 6))
 
 
 def _dtype(precision: str, device: torch.device) -> torch.dtype:
