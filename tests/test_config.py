@@ -14,6 +14,7 @@ import yaml
 from conftest import files
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
 from bgm import __version__
 from bgm.cli.application import config_directory
@@ -21,6 +22,7 @@ from bgm.config.schema import Config
 from bgm.config.training import TrainConfig
 from bgm.config.validation import PATHS, parse_config
 from bgm.errors import ConfigError
+from bgm.records.directory import flatten
 from bgm.runs.interruption import StopRequest
 
 CONF = config_directory()
@@ -28,6 +30,9 @@ GROUPS = sorted(
     path.relative_to(CONF) for path in CONF.glob("*/*.yaml") if path.parent.name != "hydra"
 )
 OF_TRAINING = ("composites", "pictures", "stage", "validation")
+
+RUN = OmegaConf.to_container(OmegaConf.structured(Config))
+PATHS_OF_A_RUN = [key for key in PATHS if key in dict(flatten(RUN))]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +210,7 @@ def test_the_tilde_is_the_home_directory_for_runs_and_sweeps(matte, tmp_path, mo
     assert not list(tmp_path.glob("~*"))
 
 
-@pytest.mark.parametrize("key", [key for key in PATHS if key not in ("pred", "true", "trimap")])
+@pytest.mark.parametrize("key", PATHS_OF_A_RUN)
 def test_the_tilde_is_the_home_directory_in_every_path(key, monkeypatch):
     monkeypatch.setenv("HOME", "/home/of/mine")
     monkeypatch.setenv("USERPROFILE", "/home/of/mine")
