@@ -295,6 +295,7 @@ def test_a_sweep_whose_process_is_killed_is_an_interrupted_one(bgm, tmp_path):
     for run in runs:
         status = json.loads((tmp_path / "out" / run["run"] / "status.json").read_text())
         assert status["exit_code"] == 130
+        assert run["status"] == "interrupted"
         assert "was killed" in run["error"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from conftest import files
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
 from bgm import __version__
 from bgm.cli.application import config_directory
@@ -20,12 +22,17 @@ from bgm.config.schema import Config
 from bgm.config.training import TrainConfig
 from bgm.config.validation import PATHS, parse_config
 from bgm.errors import ConfigError
+from bgm.records.directory import flatten
+from bgm.runs.interruption import StopRequest
 
 CONF = config_directory()
 GROUPS = sorted(
     path.relative_to(CONF) for path in CONF.glob("*/*.yaml") if path.parent.name != "hydra"
 )
 OF_TRAINING = ("composites", "pictures", "stage", "validation")
+
+RUN = OmegaConf.to_container(OmegaConf.structured(Config))
+PATHS_OF_A_RUN = [key for key in PATHS if key in dict(flatten(RUN))]
 
 
 @pytest.mark.parametrize(
@@ -203,7 +210,7 @@ def test_the_tilde_is_the_home_directory_for_runs_and_sweeps(matte, tmp_path, mo
     assert not list(tmp_path.glob("~*"))
 
 
-@pytest.mark.parametrize("key", [key for key in PATHS if key not in ("pred", "true", "trimap")])
+@pytest.mark.parametrize("key", PATHS_OF_A_RUN)
 def test_the_tilde_is_the_home_directory_in_every_path(key, monkeypatch):
     monkeypatch.setenv("HOME", "/home/of/mine")
     monkeypatch.setenv("USERPROFILE", "/home/of/mine")
@@ -289,3 +296,16 @@ def test_a_run_that_nobody_listens_to_is_whole(unheard, shoot, tmp_path):
     run = json.loads((tmp_path / "out/run.json").read_text())
     assert (run["summary"]["status"], run["summary"]["written"]) == ("finished", 3)
     assert len((tmp_path / "out/images.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_signal_that_shall_be_ignored_is_ignored():
+    """As `nohup` asks for SIGHUP, so that a run outlives its terminal."""
+    number = getattr(signal, "SIGHUP", signal.SIGTERM)
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(number)
+            assert not stop
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)

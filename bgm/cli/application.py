@@ -55,13 +55,21 @@ def run_application(command: Command) -> int:
     # The network's threads shall sleep while they wait, for decoding and encoding need processors
     # too. It must be said before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _end_like_interruptions()
     with lenient_output():
         if "--version" in sys.argv[1:]:
             sys.stdout.write(f"bgm {__version__}\n")
             return EXIT_DONE
         sys.argv[1:] = tolerate(sys.argv[1:])
         return _run(command)
+
+
+def _end_like_interruptions() -> None:
+    """Let requests to end be what Ctrl-C is, also before a run watches out for them itself."""
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):  # the last two are not on every system
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _run(command: Command) -> int:

@@ -18,7 +18,7 @@ from bgm.records.summary import SHOWN, Summary
 _NOT_COMPARED = ("output_dir", "tracking", "on_existing", "repeat")
 _HASH_SHOWN = 12
 _SETTINGS_IN_LABEL = 5
-_EXIT_REFUSED = 2
+_EXIT_REFUSED, _EXIT_INTERRUPTED = 2, 130
 _SWEEP_FILE = "multirun.yaml"  # Hydra's
 _ONLY_FOR = {
     "refine.sample_pixels": ("refine.mode", "sampling"),
@@ -325,5 +325,6 @@ def _from_status(name: str, directory: RunDirectory, status: JobStatus | None) -
         status = JobStatus()
     given = " ".join(map(str, status.overrides))
     error = status.error or f"ended without saying how ({given})"
-    summary = Summary("failed", 0, error=str(error))
+    was_interrupted = status.exit_code == _EXIT_INTERRUPTED
+    summary = Summary("interrupted" if was_interrupted else "failed", 0, error=str(error))
     return FinishedRun(name, directory.path, summary, dict(flatten(status.config)), {})
