@@ -177,7 +177,7 @@ class ZipDataset(Dataset[Sample]):
             align_ms=align_ms,
             started=started,
             inputs=inputs,
-            remarks=tuple(filter(None, (src_remark, bgr_remark))),
+            remarks=tuple(dict.fromkeys(filter(None, (src_remark, bgr_remark)))),
             metadata=read_metadata(pair.src) if self.metadata else None,
         )
 
