@@ -1,42 +1,53 @@
-# make demo: set everything up and matte the demo set.  make test: set everything up and run all checks.
+# make demo: install what running needs and matte the demo set.  make test: add the tools, run all checks.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP = $(BIN)/python -m pip install -qq --disable-pip-version-check
+TOO_OLD := bgm needs Python 3.10 or newer: make PYTHON=python3.11 ...
 
-.PHONY: demo test soak lint install browser clean
+.PHONY: demo test soak lowest lint browser clean
 
-demo: install
-	$(BIN)/bgm data=demo
+demo: $(VENV)/.runs
+	@$(BIN)/bgm data=demo
 
-test: install browser
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+test: $(VENV)/.develops
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --quiet --check .
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/lint-imports > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; false; }
 	$(BIN)/python -m pytest -m "not slow"
 
 # Thousands of images: that memory does not grow. Takes several minutes.
-soak: install
+soak: $(VENV)/.develops
 	$(BIN)/python -m pytest -m slow -s
 
-lint: install
+# The lowest versions that pyproject.toml allows, in an environment of their own, and what they must do.
+lowest: $(VENV)/.develops
+	@bash scripts/test_lowest.sh $(BIN)/python
+
+lint: $(VENV)/.develops
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/mypy
 
-install: $(VENV)/.installed
+# The tests look at the comparison page in a real browser; this is the only target that changes the
+# system. Without a browser those tests are skipped.
+browser: $(VENV)/.develops
+	@bash scripts/install_browser.sh $(BIN)
 
-# The tests look at the comparison page in a real browser; without one they are skipped.
-browser: install
-	-bash scripts/install_browser.sh $(BIN)
+# Both are installed again only when what is to be installed has changed.
+$(VENV)/.runs: pyproject.toml scripts/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("$(TOO_OLD)" if sys.version_info < (3, 10) else 0)'
+	@echo "Installing bgm into $(VENV): a minute or more, most of it for torch."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) -c scripts/constraints.txt -e .
+	@touch $@
 
-# Installed again only when what is to be installed has changed.
-$(VENV)/.installed: pyproject.toml scripts/constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit("bgm needs Python 3.10 or newer: make PYTHON=python3.11 ...") if sys.version_info < (3, 10) else None'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c scripts/constraints.txt -e ".[dev]"
-	touch $@
+$(VENV)/.develops: $(VENV)/.runs
+	@echo "Adding the development tools."
+	@$(PIP) --upgrade pip
+	@$(PIP) -c scripts/constraints.txt -e ".[dev]"
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,22 @@ from bgm.cli.commands import main
 main()
 """
 """A program that is bgm with files that take a while to store."""
+
+HELD_STORE = """
+import os
+import threading
+from pathlib import Path
+from bgm.cli.commands import main
+free, replace = threading.Semaphore({free}), os.replace
+def held(source, target):
+    if Path(target).suffix in (".jpg", ".png") and not free.acquire(blocking=False):
+        os.write(1, b"held\\n")
+        os.read(0, 1)
+    replace(source, target)
+os.replace = held
+main()
+"""
+"""A program that is bgm; its first pictures get names, the others once its input is closed."""
 
 
 @dataclass
@@ -87,10 +104,19 @@ def bgm(tmp_path, monkeypatch, capsys):
         GlobalHydra.instance().clear()
         monkeypatch.setattr(sys, "argv", ["bgm", *map(str, arguments)])
         code = cli.run_application(command)
+        close_log_files()
         said = capsys.readouterr()
         return Outcome(code, said.out, said.err)
 
     return run
+
+
+def close_log_files() -> None:
+    """Let go of the log of a run that has ended, as the end of its process would."""
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if isinstance(h, logging.FileHandler)]:
+        root.removeHandler(handler)
+        handler.close()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pickle
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.torch_version import TorchVersion
 
 from bgm import BgmError, MattingBase, MattingRefine
 from bgm.errors import CheckpointError
@@ -42,11 +43,83 @@ def test_every_published_form_loads(tmp_path, weights, network, form):
     else:
         wrapped = {form: content, "epoch": 3} if form in ("state_dict", "model") else content
         torch.save(wrapped, path, _use_new_zipfile_serialization=form != "legacy")
+    assert_loads(network, path, weights)
+
+
+def assert_loads(network, path, weights):
     for parameter in network.parameters():
         torch.nn.init.zeros_(parameter)
     load_checkpoint(network, path, "refine", "mobilenetv2")
     for name, tensor in network.state_dict().items():
         torch.testing.assert_close(tensor, weights[name].to(tensor.dtype), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "model.", "_orig_mod.", "model._orig_mod.", "module.model.", "student."]
+)
+def test_prefixes_of_training_frameworks_are_taken_off(tmp_path, weights, network, prefix):
+    path = tmp_path / "x.safetensors"
+    save_file({prefix + name: tensor for name, tensor in weights.items()}, path)
+    assert_loads(network, path, weights)
+
+
+def test_parts_that_were_compiled_by_themselves(tmp_path, weights, network):
+    path = tmp_path / "x.safetensors"
+    inside = {name.replace("backbone.", "backbone._orig_mod."): weights[name] for name in weights}
+    save_file(inside, path)
+    assert_loads(network, path, weights)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [["state_dict"], ["model_state_dict"], ["net"], ["network"], ["ema"], ["model", "state_dict"]],
+    ids="/".join,
+)
+def test_wrappers_of_training_frameworks_are_taken_off(tmp_path, weights, network, keys):
+    content = {f"module.{name}": tensor for name, tensor in weights.items()}
+    for key in reversed(keys):
+        content = {key: content, "epoch": 3, "optimizer_states": [{"state": {}}]}
+    path = tmp_path / "epoch=3.ckpt"
+    torch.save(content, path)
+    assert_loads(network, path, weights)
+
+
+def test_wrappers_that_hold_themselves_end(tmp_path):
+    content = {}
+    content["model"] = content
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match="does not hold a state_dict"):
+        read_state_dict(tmp_path / "x.pth")
+
+
+def test_counters_of_batches_may_be_missing(tmp_path, weights, network):
+    path = tmp_path / "x.safetensors"
+    save_file({k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}, path)
+    for parameter in network.parameters():
+        torch.nn.init.zeros_(parameter)
+    load_checkpoint(network, path, "refine", "mobilenetv2")
+    name = "refiner.conv1.weight"
+    torch.testing.assert_close(network.state_dict()[name], weights[name].float())
+
+
+@pytest.mark.parametrize("version", ["2.5.0", "2.6.0+cu124", "2.9.1"])
+def test_pickled_files_are_not_read_by_a_torch_that_could_run_code(
+    tmp_path, weights, network, monkeypatch, version
+):
+    path = tmp_path / "x.pth"
+    torch.save(weights, path)
+    monkeypatch.setattr(torch, "__version__", TorchVersion(version))
+    with pytest.raises(CheckpointError, match=r"install torch 2\.10 or newer, or use a \.safeten"):
+        read_state_dict(path)
+    save_file(weights, tmp_path / "x.safetensors")
+    assert_loads(network, tmp_path / "x.safetensors", weights)
+
+
+def test_pickled_files_are_read_by_a_torch_that_is_safe(tmp_path, weights, monkeypatch):
+    path = tmp_path / "x.pth"
+    torch.save(weights, path)
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.10.0+cpu"))
+    assert len(read_state_dict(path)) == len(weights)
 
 
 def test_a_refine_checkpoint_serves_a_base_model(weights, caplog):
@@ -57,6 +130,24 @@ def test_a_refine_checkpoint_serves_a_base_model(weights, caplog):
     assert "left out the refiner's 20 tensors" in caplog.text
     name = "decoder.conv4.weight"
     torch.testing.assert_close(network.state_dict()[name], weights[name].float())
+
+
+VIDEO = {
+    "backbone.features.0.0.weight": (16, 3, 3, 3),
+    "aspp.aspp1.0.weight": (128, 960, 1, 1),
+    "decoder.decode4.gru.ih.0.weight": (128, 128, 3, 3),
+    "refiner.box_filter.weight": (4, 1, 3, 3),
+}
+BIAS = "decoder.conv4.bias"
+UNUSABLE = {
+    "sparse": lambda x: x.float().to_sparse(),
+    "sparse rows": lambda x: x.float().view(1, -1).to_sparse_csr(),
+    "complex": lambda x: x.to(torch.complex64),
+    "int8": lambda x: x.to(torch.int8),
+    "quantized": lambda x: torch.quantize_per_tensor(x.float(), 0.1, 0, torch.qint8),
+    "float8": lambda x: x.to(torch.float8_e4m3fn),
+    "meta": lambda x: x.to("meta"),
+}
 
 
 class Payload:
@@ -102,6 +193,12 @@ def write_bad(kind, path, weights):
         torch.save({k: v for k, v in weights.items() if k != "decoder.conv1.weight"}, path)
     elif kind == "extra tensor":
         torch.save({**weights, "extra.weight": torch.zeros(1)}, path)
+    elif kind in UNUSABLE:
+        torch.save({**weights, BIAS: UNUSABLE[kind](weights[BIAS])}, path)
+    elif kind == "video":
+        torch.save({name: torch.zeros(shape) for name, shape in VIDEO.items()}, path)
+    elif kind == "two networks":
+        torch.save({f"{one}.{k}": v for one in "ab" for k, v in weights.items()}, path)
     elif kind == "not finite":
         torch.save({**weights, "decoder.conv4.bias": torch.full((37,), torch.nan)}, path)
 
@@ -125,6 +222,15 @@ def write_bad(kind, path, weights):
         ("kernel", "choose refine.kernel_size=1"),
         ("missing tensor", "decoder.conv1.weight is missing"),
         ("extra tensor", "extra.weight is not part of it"),
+        ("sparse", f"{BIAS} is sparse"),
+        ("sparse rows", f"{BIAS} is sparse"),
+        ("complex", f"{BIAS} has complex numbers"),
+        ("int8", f"{BIAS} has values of type int8, as quantized networks do"),
+        ("quantized", f"{BIAS} has values of type qint8"),
+        ("float8", f"{BIAS} has values of type float8_e4m3fn"),
+        ("meta", f"{BIAS} has a shape but no values"),
+        ("video", "is for a video matting network"),
+        ("two networks", "holds several networks (a, b)"),
         ("not finite", "decoder.conv4.bias has values that are not finite"),
     ],
 )

@@ -7,15 +7,20 @@ import io
 import json
 import os
 import shutil
+import signal
 from dataclasses import replace
 
 import pytest
 from conftest import NAMES
+from PIL import Image
 
 from bgm.cli import commands as cli
-from bgm.comparison.compare import compare_runs, find_runs
+from bgm.comparison.compare import FinishedRun, compare_runs, find_runs
 from bgm.comparison.gallery import make_gallery
 from bgm.comparison.plots import pareto_front
+from bgm.records.fingerprints import fingerprint
+from bgm.records.record import ImageRecord
+from bgm.records.summary import Summary
 from bgm.runs import runner
 
 SWEEP = ["-m", "refine.sample_pixels=160,1600", "outputs.types=[pha,com]"]
@@ -186,14 +191,166 @@ def test_no_error_at_all_is_the_best(sweep):
     assert comparison.best["mse"] == {1}
 
 
-def test_a_damaged_record_of_a_job_is_said_in_words(matte, tmp_path):
-    (tmp_path / "out/7").mkdir(parents=True)
-    (tmp_path / "out/7/run.json").write_text("{")
-    os.utime(tmp_path / "out/7", (0, 0))
-    outcome = matte("-m", "refine.threshold=2,0.5", "outputs.types=[pha]")
-    assert outcome.code == 1
-    assert "the jobs cannot be compared" in outcome.err
-    assert "1 of 2 jobs failed" in outcome.err
+RUN = {"summary": {"status": "finished", "images": 1}}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error"),
+    [
+        ("run.json", "{", "run.json cannot be read"),
+        ("run.json", "[]", "run.json is not what bgm writes"),
+        ("run.json", json.dumps({"summary": None}), "run.json is not the summary of a run"),
+        ("run.json", json.dumps({"summary": {"scores": {}}}), "run.json is not the summary"),
+        (
+            "run.json",
+            json.dumps({"summary": {"status": "finished", "images": 1, "scores": {"mse": "x"}}}),
+            "mse is no number",
+        ),
+        (
+            "run.json",
+            json.dumps({"summary": {"status": "finished", "images": 1, "stages": {"forward": 3}}}),
+            "run.json",
+        ),
+        (
+            "run.json",
+            json.dumps({"summary": {"status": "finished", "images": 1, "peak_memory_mib": "x"}}),
+            "peak_memory_mib is no number",
+        ),
+        ("status.json", "{", "status.json cannot be read"),
+        ("status.json", json.dumps({"overrides": None}), "its files are damaged"),
+    ],
+)
+def test_a_run_that_cannot_be_read_is_a_row_that_says_so(bgm, tmp_path, name, content, error):
+    for folder, file, text in (("good", "run.json", json.dumps(RUN)), ("bad", name, content)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).write_text(text)
+    outcome = bgm("runs=[good,bad]", "output_dir=both", command=cli.COMPARE)
+    assert outcome.code == 0, outcome.err
+    good, bad = read(tmp_path / "both")["runs"]
+    assert (good["status"], bad["status"]) == ("finished", "failed")
+    assert error in bad["error"]
+
+
+def test_fields_that_are_unknown_and_settings_of_any_kind_are_passed_over(bgm, tmp_path):
+    for folder, mode in (("one", ["sampling"]), ("other", {"deep": None})):
+        (tmp_path / folder).mkdir()
+        config = {"refine": {"mode": mode, "threshold": 0.1}, "future": mode}
+        content = {"summary": {**RUN["summary"], "future": 1}, "config": config, "future": 1}
+        (tmp_path / folder / "run.json").write_text(json.dumps(content))
+        records = [{"name": "x", "files": {"pha": 5}, "inputs": {"src": {"path": 3}}}, 3, "x"]
+        lines = [*map(json.dumps, records), "\0\0{"]
+        (tmp_path / folder / "images.jsonl").write_text("\n".join(lines))
+    outcome = bgm("runs=[one,other]", "output_dir=both", command=cli.COMPARE)
+    assert outcome.code == 0, outcome.err
+    assert [run["status"] for run in read(tmp_path / "both")["runs"]] == ["finished"] * 2
+
+
+def test_jobs_are_found_under_any_name_and_left_over_ones_are_not_theirs(matte, bgm, tmp_path):
+    settings = ["-m", "hydra.sweep.subdir='${hydra.job.override_dirname}/job_${hydra.job.num}'"]
+    assert matte(*settings, "refine.threshold=2,3,4").code == 2
+    outcome = matte(*settings, "refine.threshold=2,5")
+    assert outcome.code == 2
+    assert "2 of 2 jobs failed" in outcome.err
+    assert "refine.threshold=5" in outcome.err
+    runs = read(tmp_path / "out")["runs"]
+    assert [run["settings"] for run in runs] == [
+        {"refine.threshold": 2},
+        {"refine.threshold": 5},
+    ]
+    assert bgm("runs=[out]", "output_dir=all", command=cli.COMPARE).code == 0
+    assert len(read(tmp_path / "all")["runs"]) == 4
+
+
+def test_a_job_that_was_refused_can_be_done_later(matte, tmp_path):
+    assert matte("-m", "refine.threshold=2,3", "outputs.types=[pha]").code == 2
+    assert not (tmp_path / "out/0/run.json").exists()
+    settings = ["refine.threshold=0.5", "outputs.types=[pha]"]
+    assert matte(*settings, "output_dir=out/0").code == 0
+    assert matte(*settings, "output_dir=out/1", "on_existing=resume").code == 0
+
+
+def test_a_job_that_is_refused_is_not_the_run_that_was_there(matte, bgm, tmp_path):
+    (tmp_path / "out/0").mkdir(parents=True)
+    (tmp_path / "out/0/run.json").write_text(json.dumps(RUN))
+    assert matte("-m", "refine.threshold=2").code == 2
+    (run,) = read(tmp_path / "out")["runs"]
+    assert "must be from 0 to 1" in run["error"]
+    assert bgm("runs=[out]", "output_dir=again", command=cli.COMPARE).code == 0
+    assert [run["status"] for run in read(tmp_path / "again")["runs"]] == ["finished"]
+
+
+def test_a_sweep_whose_process_is_killed_is_an_interrupted_one(bgm, tmp_path):
+    def kill(raw):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    command = replace(cli.MATTE, job=kill)
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    # Absolute: processes of an earlier sweep, and their current directory, are used again.
+    outcome = bgm("-m", "seed=1,2", *launcher, f"output_dir={tmp_path / 'out'}", command=command)
+    assert outcome.code == 130
+    assert "was killed from outside" in outcome.err
+    assert "Traceback" not in outcome.err
+    runs = read(tmp_path / "out")["runs"]
+    assert runs
+    for run in runs:
+        status = json.loads((tmp_path / "out" / run["run"] / "status.json").read_text())
+        assert status["exit_code"] == 130
+        assert run["status"] == "interrupted"
+        assert "was killed" in run["error"]
+
+
+def test_a_run_that_was_killed_is_not_still_running(tmp_path):
+    content = {"summary": {"status": "running", "images": 3}}
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    status = {"exit_code": 130, "error": "interrupted: a process was killed"}
+    (tmp_path / "status.json").write_text(json.dumps(status))
+    (run,) = find_runs([str(tmp_path)])
+    assert run.summary.status == "interrupted"
+    assert "was killed" in run.summary.error
+
+
+@pytest.fixture
+def teapot(shoot, tmp_path):
+    """A run of one image as its files would tell it, without the matting."""
+    pha = tmp_path / "run/pha/teapot.png"
+    com = tmp_path / "run/com/teapot.png"
+    (truth,) = shoot.pha.glob("product/teapot.*")
+    for path in (pha, com):
+        path.parent.mkdir(parents=True)
+    shutil.copy(truth, pha)
+    with Image.open(truth) as alpha:
+        Image.new("RGBA", alpha.size).save(com)
+    inputs = {"src": fingerprint(shoot.src / "product/teapot.jpg"), "pha": fingerprint(truth)}
+    files = {"pha": "pha/teapot.png", "com": "com/teapot.png"}
+    record = ImageRecord("teapot", files=files, inputs=inputs)
+    return FinishedRun("run", tmp_path / "run", Summary("finished", 1), {}, {"teapot": record})
+
+
+def pictures(run, **changes):
+    """What the gallery has of the teapot, with its record changed."""
+    record = replace(run.records["teapot"], **changes)
+    changed = replace(run, records={"teapot": record})
+    (image,) = make_gallery([changed], run.path / "page.html", 30)
+    return image
+
+
+def test_only_pictures_of_the_run_are_shown(teapot, tmp_path):
+    shown = pictures(teapot)
+    assert None not in (shown.source, shown.truth)
+    assert shown.panels[0].keys() == {"alpha", "cutout"}
+    secret = tmp_path / "secret.png"
+    Image.new("RGB", (64, 64)).save(secret)
+    (teapot.path / "link.png").symlink_to(secret)
+    inputs = teapot.records["teapot"].inputs
+    moved = {kind: replace(file, path=str(secret)) for kind, file in inputs.items()}
+    for path in ("../secret.png", str(secret), "link.png", "link.png\0", 5):
+        image = pictures(teapot, files={"pha": path, "com": path}, inputs=moved)
+        assert (image.source, image.truth, image.panels) == (None, None, [{}])
+
+
+def test_pictures_that_claim_to_be_huge_are_not_decoded(teapot, monkeypatch):
+    monkeypatch.setattr("bgm.comparison.gallery.MAX_PIXELS", 100)
+    assert pictures(teapot, files={"com": "com/teapot.png"}).panels == [{}]
 
 
 def test_an_interrupted_sweep_compares_what_is_finished(matte, tmp_path, monkeypatch):

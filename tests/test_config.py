@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,17 +14,25 @@ import yaml
 from conftest import files
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
+from bgm import __version__
 from bgm.cli.application import config_directory
 from bgm.config.schema import Config
 from bgm.config.training import TrainConfig
-from bgm.config.validation import parse_config
+from bgm.config.validation import PATHS, parse_config
+from bgm.errors import ConfigError
+from bgm.records.directory import flatten
+from bgm.runs.interruption import StopRequest
 
 CONF = config_directory()
 GROUPS = sorted(
     path.relative_to(CONF) for path in CONF.glob("*/*.yaml") if path.parent.name != "hydra"
 )
 OF_TRAINING = ("composites", "pictures", "stage", "validation")
+
+RUN = OmegaConf.to_container(OmegaConf.structured(Config))
+PATHS_OF_A_RUN = [key for key in PATHS if key in dict(flatten(RUN))]
 
 
 @pytest.mark.parametrize(
@@ -169,3 +182,130 @@ def test_every_key_is_explained_where_it_stands():
     for line in Path(CONF / "bgm.yaml").read_text().split("hydra:")[0].splitlines():
         if ":" in line and not line.startswith((" ", "#", "defaults")):
             assert "#" in line, line
+
+
+def test_a_variable_of_the_environment_that_is_not_set_is_named(bgm, tmp_path, monkeypatch):
+    monkeypatch.delenv("SHOOT_DIR", raising=False)
+    folder = tmp_path / "mine" / "data"
+    folder.mkdir(parents=True)
+    (folder / "shoot.yaml").write_text("defaults: [folders]\nsrc: ${oc.env:SHOOT_DIR}\nbgr: b\n")
+    outcome = bgm(f"--config-dir={tmp_path / 'mine'}", "data=shoot")
+    assert outcome.code == 2
+    assert outcome.err == "bgm: data.src: \"Environment variable 'SHOOT_DIR' not found\"\n"
+
+
+@pytest.mark.parametrize("choice", ["refine=glob(sampel*)", "data.src=glob(*/photos)"])
+def test_a_sweep_over_nothing_is_refused(matte, choice):
+    outcome = matte("-m", choice)
+    assert outcome.code == 2
+    assert "the sweep has no jobs" in outcome.err
+
+
+def test_the_tilde_is_the_home_directory_for_runs_and_sweeps(matte, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    assert matte("-m", "output_dir='~/mattes'", "refine.threshold=2").code == 2
+    assert matte("output_dir='~/single'", "backbone=resnet50").code == 2
+    assert (tmp_path / "home/mattes/0/status.json").exists()
+    assert not list(tmp_path.glob("~*"))
+
+
+@pytest.mark.parametrize("key", PATHS_OF_A_RUN)
+def test_the_tilde_is_the_home_directory_in_every_path(key, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/of/mine")
+    monkeypatch.setenv("USERPROFILE", "/home/of/mine")
+    given = [f"{key}='~/there'", "data.src=src", "data.bgr=bgr", "data.pha=pha", "output_dir=out"]
+    unique = {setting.partition("=")[0]: setting for setting in reversed(given)}
+    node = parse_config(compose_config("data=folders", *unique.values()), Config)
+    for part in key.split("."):
+        node = getattr(node, part)
+    assert node == str(Path("/home/of/mine/there"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("data.src=~/photos", "has ~ in it and needs quotes of its own: \"data.src='~/photos'\""),
+        ("data.src=take=2", "has = in it and needs quotes of its own: \"data.src='take=2'\""),
+        ("--config-name=studio", "studio: no such configuration"),
+    ],
+)
+def test_what_hydra_cannot_take_is_said_by_name(bgm, setting, message):
+    outcome = bgm(setting)
+    assert outcome.code == 2
+    assert message in outcome.err
+
+
+def test_relative_paths_are_those_of_the_caller_whatever_hydra_changes_to(bgm, tmp_path):
+    settings = ["data=folders", "data.src=photos", "data.bgr=plates", "output_dir=out"]
+    outcome = bgm(*settings, "hydra.job.chdir=true")
+    assert outcome.code == 2
+    assert f"data.src={tmp_path / 'photos'}: no such file" in outcome.err
+
+
+def test_the_version_is_that_of_bgm(bgm):
+    outcome = bgm("--version")
+    assert (outcome.code, outcome.out) == (0, f"bgm {__version__}\n")
+
+
+def test_a_refused_run_leaves_no_empty_directories(matte, tmp_path):
+    (tmp_path / "mine").mkdir()
+    assert matte("refine.threshold=2", "output_dir=mine/deep/out").code == 2
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_other_photographs_take_over_nothing_from_the_demo():
+    for choice in ("demo", "demo_scored"):
+        own = parse_config(compose_config(f"data={choice}", "data.src=a", "data.bgr=b"), Config)
+        folders = parse_config(compose_config("data=folders", "data.src=a", "data.bgr=b"), Config)
+        assert own.data == folders.data
+        with pytest.raises(ConfigError, match=r"missing; pass data\.bgr="):
+            parse_config(compose_config(f"data={choice}", "data.src=a"), Config)
+        kept = compose_config(f"data={choice}", "data.src=a", "data.bgr=b", "data.align=true")
+        assert parse_config(kept, Config).data.align
+    demo = parse_config(compose_config("data=demo_scored"), Config)
+    assert demo.data.align
+    assert demo.data.pha is not None
+
+
+@pytest.fixture
+def unheard(tmp_path):
+    """Run bgm with a standard output that nobody reads: `unheard("--help")`."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        reader, writer = os.pipe()
+        os.close(reader)
+        command = [sys.executable, "-m", "bgm", *arguments]
+        done = subprocess.run(
+            command, stdout=writer, stderr=subprocess.PIPE, cwd=tmp_path, check=False
+        )
+        os.close(writer)
+        return done.returncode, done.stderr.decode()
+
+    return run
+
+
+def test_help_that_nobody_reads_to_its_end_leaves_no_trace(unheard):
+    assert unheard("--help") == (0, "")
+
+
+def test_a_run_that_nobody_listens_to_is_whole(unheard, shoot, tmp_path):
+    settings = ["data=folders", f"data.src={shoot.src}", f"data.bgr={shoot.bgr}", "tracking=files"]
+    code, said = unheard(*settings, "output_dir=out", "outputs.types=[pha]")
+    assert (code, said) == (0, "")
+    run = json.loads((tmp_path / "out/run.json").read_text())
+    assert (run["summary"]["status"], run["summary"]["written"]) == ("finished", 3)
+    assert len((tmp_path / "out/images.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_signal_that_shall_be_ignored_is_ignored():
+    """As `nohup` asks for SIGHUP, so that a run outlives its terminal."""
+    number = getattr(signal, "SIGHUP", signal.SIGTERM)
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(number)
+            assert not stop
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)

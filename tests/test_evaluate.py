@@ -88,9 +88,45 @@ def test_partners_that_are_missing(evaluate, shoot, other, tmp_path):
     assert outcome.code == 2
     assert "product/kettle: no pha" in outcome.err
     outcome = evaluate(*arguments, "unmatched=skip", "output_dir=scores")
-    assert outcome.code == 1
+    assert outcome.code == 0
+    assert "2 mattes, 2 unmatched; the worst first" in outcome.out
     assert "product/kettle: matte without a truth" in outcome.out
     assert "product/teapot: truth without a matte" in outcome.out
+    stored = json.loads((tmp_path / "scores/scores.json").read_text())
+    assert (stored["failed"], stored["unmatched"]) == (0, 2)
+
+
+def test_no_matte_with_a_partner_is_nothing_to_do(evaluate, shoot, other):
+    shoot.pha.rename(shoot.root / "true")
+    (shoot.root / "true" / "product").rename(shoot.root / "true" / "elsewhere")
+    (other / "tripod").rename(other.parent / "tripod")
+    outcome = evaluate(f"pred={other}", f"true={shoot.root / 'true'}", "unmatched=skip")
+    assert outcome.code == 2
+    assert "no matte in pred=" in outcome.err
+
+
+def test_a_matte_without_a_trimap_is_not_scored_by_another_region(evaluate, shoot, other, tmp_path):
+    trimap = tmp_path / "trimap/product/teapot.png"
+    trimap.parent.mkdir(parents=True)
+    Image.new("L", Image.open(shoot.pha / "product/teapot.png").size, 128).save(trimap)
+    arguments = [f"pred={other}", f"true={shoot.pha}", f"trimap={tmp_path / 'trimap'}"]
+    outcome = evaluate(*arguments, "unmatched=skip")
+    assert outcome.code == 0
+    assert "1 mattes, 2 unmatched" in outcome.out
+    assert "tripod/lemur-brook: matte without a trimap" in outcome.out
+
+
+def test_one_true_matte_does_not_score_several(evaluate, matte, shoot, other, tmp_path):
+    """Once it silently scored every matte of its size."""
+    one = shoot.pha / "product/teapot.png"
+    outcome = evaluate(f"pred={other}", f"true={one}", "unmatched=skip")
+    assert outcome.code == 2
+    assert "teapot.png is one file (pha), but there are 3 images to compare" in outcome.err
+    outcome = matte(f"data.pha={one}", "data.unmatched=skip")
+    assert outcome.code == 2
+    assert "teapot.png is one file (pha), but there are 3 images to compare" in outcome.err
+    outcome = evaluate(f"pred={other / 'product/teapot.webp'}", f"true={one}")
+    assert outcome.code == 0
 
 
 def test_a_matte_of_another_size_is_named(evaluate, shoot, other):
@@ -108,6 +144,7 @@ def test_a_matte_of_another_size_is_named(evaluate, shoot, other):
         (["pred=.", "true=.", "regio=1"], "regio: unknown key; the keys are pred, true"),
         (["pred=.", "true=.", "trimap=.", "scores.region=whole"], "leave one out"),
         (["pred=.", "true=."], "no images"),
+        (["pred=.", "true=.", "scores.band=501"], "scores.band=501: must be from 1 to 500"),
     ],
 )
 def test_bad_settings(evaluate, arguments, message):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -71,7 +75,7 @@ def test_any_size_and_setting(size, settings):
 
 def test_deep_images_keep_their_depth():
     images = [image.astype(np.float32) / 255 for image in pair(NAMES[1], 320, 200)]
-    images[0] += 0.4 / 255
+    images[0] = np.minimum(images[0] + np.float32(0.4 / 255), 1)
     assert_same(load_matting()(*images), load_matting(runtime=None)(*images))
 
 
@@ -221,3 +225,47 @@ def test_values_that_are_not_finite_are_no_matte(runtime, value, layer, channel)
     images = [torch.from_numpy(image).permute(2, 0, 1) for image in pair(NAMES[0], 320, 200)]
     with pytest.raises(PredictionError, match="not finite"):
         predictor(*images)
+
+
+@pytest.mark.parametrize(
+    ("channel", "blocks"),
+    [(4, True), (5, True), (5, False)],
+    ids=["error", "hidden features", "hidden features without blocks"],
+)
+def test_both_ways_agree_on_what_is_no_matte(channel, blocks):
+    torch.manual_seed(0)
+    network = create_network("refine", "mobilenetv2")
+    with torch.no_grad():
+        network.decoder.conv4.bias[4] = 1 if blocks else -1e6
+        network.decoder.conv4.bias[channel] = torch.nan
+    images = [torch.from_numpy(image).permute(2, 0, 1) for image in pair(NAMES[0], 320, 200)]
+    said = []
+    for runtime in ("auto", None):
+        predictor = Predictor(network, CPU, runtime=runtime)
+        (outcome,) = predictor.run(predictor.stage([images]))
+        said.append(str(outcome) if isinstance(outcome, PredictionError) else "a matte")
+    assert said[0] == said[1]
+    if channel == 4 or blocks:
+        assert "not finite" in said[0]
+
+
+def test_openvino_sends_nothing(tmp_path):
+    """Its telemetry leaves an identity in the home directory before it sends anything."""
+    code = """
+import sys, torch, bgm.inference.runtimes as runtimes
+runtimes.CoarsePass = lambda network: torch.nn.Conv2d(6, 37, 1)  # is converted at once
+runtimes.create_runtime("openvino", None, torch.device("cpu"), torch.bfloat16)
+assert "openvino" in sys.modules
+print([name for name, module in sys.modules.items() if "openvino_telemetry" in name and module])
+"""
+    environment = {k: v for k, v in os.environ.items() if k not in ("CI", "TF_BUILD")}
+    homes = {"HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path), "USERPROFILE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**environment, **homes},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+    assert not list(tmp_path.rglob("*openvino*"))

@@ -7,12 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import NAMES, SLOW_STORE, records
+from conftest import HELD_STORE, NAMES, records
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -29,12 +28,13 @@ def many(shoot) -> list[str]:
     return ["data=folders", f"data.src={shoot.src}", f"data.bgr={shoot.bgr}", "tracking=files"]
 
 
-def start(folder: Path, *arguments: str, seconds: float = 0) -> subprocess.Popen:
-    """bgm in a process of its own, whose files take a while to store."""
-    code = SLOW_STORE.format(seconds=seconds)
+def start(folder: Path, *arguments: str, free: int) -> subprocess.Popen:
+    """bgm in a process of its own, which stores `free` pictures and holds the others."""
+    code = HELD_STORE.format(free=free)
     return subprocess.Popen(
-        [sys.executable, "-c", code, "output_dir=out", *arguments],
+        [sys.executable, "-c", code, "output_dir=out", "outputs.workers=2", *arguments],
         cwd=folder,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -69,13 +69,13 @@ def assert_whole(folder: Path) -> dict[str, dict]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_finishes_what_is_under_way(many, tmp_path, number):
-    process = start(tmp_path, *many, seconds=0.05)
-    wait_for(process, "3/27")
+    process = start(tmp_path, *many, free=15)
+    wait_for(process, "held")
     process.send_signal(number)
-    said = process.stdout.read()
+    wait_for(process, "stopping: images under way are finished first")
+    process.stdin.close()
+    assert "interrupted" in process.stdout.read()
     assert process.wait(60) == 130
-    assert "stopping: images under way are finished first" in said
-    assert "interrupted" in said
     found = assert_whole(tmp_path / "out")
     assert 3 <= len(found) < 27
     assert {record["status"] for record in found.values()} == {"written"}
@@ -85,26 +85,26 @@ def test_a_signal_finishes_what_is_under_way(many, tmp_path, number):
 
 
 def test_a_second_ctrl_c_stops_at_once(many, tmp_path):
-    process = start(tmp_path, *many, seconds=30)
-    while not (tmp_path / "out/images.jsonl").exists():
-        time.sleep(0.1)
-    time.sleep(1)
+    process = start(tmp_path, *many, free=0)
+    wait_for(process, "held")
     process.send_signal(signal.SIGINT)
     wait_for(process, "stopping")
     process.send_signal(signal.SIGINT)
-    assert process.wait(5) == 130
+    assert process.wait(60) == 130  # its files are still held
     assert_whole(tmp_path / "out")
 
 
-@pytest.mark.parametrize("progress", ["1/27", "5/27", "14/27"])
-def test_kill_9_loses_nothing_that_was_finished(many, bgm, tmp_path, progress):
-    process = start(tmp_path, *many, seconds=0.01)
-    wait_for(process, progress)
+@pytest.mark.parametrize("images", [1, 14])
+def test_kill_9_loses_nothing_that_was_finished(many, bgm, tmp_path, images):
+    """Killed while pictures are on disk, but not yet under their names."""
+    process = start(tmp_path, *many, free=3 * (images + 1))
+    wait_for(process, f"{images}/27")
+    wait_for(process, "held")
     process.kill()
     process.wait()
+    assert list((tmp_path / "out").rglob("*.part"))
     before = assert_whole(tmp_path / "out")
-    assert len(before) >= int(progress.split("/")[0])
-    assert len(before) < 27
+    assert images <= len(before) < 27
 
     outcome = bgm(*many, "output_dir=out", "on_existing=resume")
     assert outcome.code == 0
@@ -128,6 +128,8 @@ def test_resuming_does_what_is_missing_or_changed(matte, shoot, tmp_path):
     assert statuses == dict(zip(NAMES, ["written", "written", "skipped"], strict=True))
     assert matte("on_existing=resume").code == 0
     assert {r["status"] for r in records(tmp_path / "out").values()} == {"skipped"}
+    summary = json.loads((tmp_path / "out/run.json").read_text())["summary"]
+    assert summary["images_per_second"] == 0  # what was there already is no work of this run
 
 
 def test_failed_images_are_done_again(matte, shoot, tmp_path):

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-import time
+import threading
 
 import psutil
 import pytest
@@ -165,21 +165,34 @@ def test_a_decoder_that_dies_costs_its_image_only(matte, tmp_path, monkeypatch):
     assert [found[name]["status"] for name in (NAMES[0], NAMES[2])] == ["written"] * 2
 
 
-def test_a_decoder_and_a_writer_that_hang_are_reported(matte, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["bgm.data.prefetch"], "PATIENCE_S", 0.2)
-    monkeypatch.setattr("bgm.outputs.writer.PATIENCE_S", 0.2)
-    load, store = ZipDataset.__getitem__, write_together
+def reported(monkeypatch, module) -> threading.Event:
+    """Set once a module has warned of what takes longer than 0.2 s."""
+    event, warning = threading.Event(), module.log.warning
 
-    def slow_load(dataset, index):
-        time.sleep(0.7 if index == 0 else 0)
+    def warn(*arguments):
+        warning(*arguments)
+        event.set()
+
+    monkeypatch.setattr(module, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(module.log, "warning", warn)
+    return event
+
+
+def test_a_decoder_and_a_writer_that_hang_are_reported(matte, tmp_path, monkeypatch):
+    prefetch, writer = (sys.modules[f"bgm.{name}"] for name in ("data.prefetch", "outputs.writer"))
+    load, store = ZipDataset.__getitem__, write_together
+    told = {module: reported(monkeypatch, module) for module in (prefetch, writer)}
+
+    def hung_load(dataset, index):
+        assert index or told[prefetch].wait(60)
         return load(dataset, index)
 
-    def slow_store(files):
-        time.sleep(0.7)
+    def hung_store(files):
+        assert told[writer].wait(60)
         store(files)
 
-    monkeypatch.setattr(ZipDataset, "__getitem__", slow_load)
-    monkeypatch.setattr("bgm.outputs.sinks.write_together", slow_store)
+    monkeypatch.setattr(ZipDataset, "__getitem__", hung_load)
+    monkeypatch.setattr("bgm.outputs.sinks.write_together", hung_store)
     outcome = matte()
     assert outcome.code == 0
     assert "still reading after 0.2 s: product/teapot" in outcome.out
@@ -248,12 +261,28 @@ def test_no_memory_even_to_copy_an_image_to_the_device(matte, tmp_path, monkeypa
     def stage(predictor, pairs):
         first.append(predictor)
         if predictor is first[0]:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise RuntimeError("CUDA error: out of memory")  # as for pinned memory
         return real(predictor, pairs)
 
     monkeypatch.setattr(Predictor, "stage", stage)
     assert matte().code == 0
     assert [r["remarks"] for r in records(tmp_path / "out").values()] == [[ON_CPU]] * 3
+
+
+def test_an_error_while_staging_costs_its_image_only(matte, tmp_path, monkeypatch):
+    real, calls = Predictor.stage, []
+
+    def stage(predictor, pairs):
+        calls.append(pairs)
+        if len(calls) == 2:
+            raise RuntimeError("CUDA error: invalid argument")
+        return real(predictor, pairs)
+
+    monkeypatch.setattr(Predictor, "stage", stage)
+    assert matte().code == 1
+    done = [records(tmp_path / "out")[name] for name in NAMES]
+    assert [record["status"] for record in done] == ["written", "failed", "written"]
+    assert "CUDA error: invalid argument" in done[1]["error"]
 
 
 def test_a_summary_that_cannot_be_written_is_no_success(matte, monkeypatch):

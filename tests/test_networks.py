@@ -100,7 +100,7 @@ def test_sizes_the_network_cannot_take_are_refused():
 def test_golden_case_the_fast_way(case):
     """Through the predictor, with everything that makes it fast, one image of the batch a time."""
     images = seeded.seeded_images(case["seed"], case["batch"], case["height"], case["width"])
-    predictor = Predictor(golden_network(case), torch.device("cpu"), maps=False)
+    predictor = Predictor(golden_network(case), torch.device("cpu"))
     golden = np.load(GOLDEN / "cases" / f"{case['name']}.npz")
     pairs = list(zip(*map(torch.from_numpy, images), strict=True))
     if min(case["height"], case["width"]) < MIN_SIDE:

@@ -23,7 +23,7 @@ NAMES = ["product/teapot", "tripod/lemur-brook", "tripod/lemur-mountain"]
 def ramp():
     """A matte whose alpha takes every 8-bit value, and halves between them."""
     alpha = torch.linspace(0, 1, 511).repeat(16, 1)[None]
-    return Matte(alpha, torch.full((3, 16, 511), 0.5), error=alpha, refined=alpha.round())
+    return Matte(alpha, torch.full((3, 16, 511), 0.5))
 
 
 def build(matte, **spec):

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
 import venv
 import zipfile
 from dataclasses import replace
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
 from conftest import DEMO, files, shrink
+from packaging.requirements import Requirement
 
 from bgm.cli import commands as cli
 from bgm.config.validation import parse_config
@@ -26,7 +29,9 @@ ROOT = Path(__file__).parent.parent
 def wheel(tmp_path_factory):
     out = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out)]
-    subprocess.run([*command, str(ROOT)], check=True, capture_output=True)
+    done = subprocess.run([*command, str(ROOT)], check=True, capture_output=True, text=True)
+    said = done.stdout + done.stderr
+    assert not re.search("deprecat|importable|Package .* is absent", said, re.IGNORECASE), said
     (path,) = out.glob("*.whl")
     return path
 
@@ -74,6 +79,43 @@ def test_the_installed_wheel_runs_from_an_empty_directory(wheel, tmp_path):
     where = [str(python), "-c", "import bgm; print(bgm.__file__)"]
     found = subprocess.run(where, cwd=empty, env=environment, capture_output=True, text=True)
     assert str(site) in found.stdout
+
+
+def would_run(target: str, folder: Path) -> str:
+    """What make would run for a target where nothing is installed yet."""
+    command = ["make", "-n", "--no-print-directory", target, f"VENV={folder / 'env'}"]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_the_demo_brings_no_tools_and_the_tests_do_not_change_the_system(tmp_path):
+    demo, tests = would_run("demo", tmp_path), would_run("test", tmp_path)
+    assert demo.rstrip().endswith("bgm data=demo")
+    assert "[dev]" not in demo
+    assert "[dev]" in tests
+    assert "install_browser" not in tests
+    assert "install_browser" in would_run("browser", tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_what_is_installed_is_not_installed_again(tmp_path):
+    env = tmp_path / "env"
+    env.mkdir()
+    for stamp in (".runs", ".develops"):
+        (env / stamp).touch()
+    for target in ("demo", "test"):
+        assert "pip" not in would_run(target, tmp_path)
+
+
+def test_every_dependency_has_a_lowest_version_that_can_be_installed():
+    """As `make lowest` pins them; heavy libraries stay out of what running needs."""
+    script = [sys.executable, "scripts/lowest.py"]
+    said = subprocess.run(script, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    pinned = dict(line.split("==") for line in said.splitlines())
+    needed = [Requirement(r) for r in requires("bgm") if Requirement(r).marker is None]
+    assert set(pinned) == {requirement.name for requirement in needed}
+    assert all(r.specifier.contains(pinned[r.name]) for r in needed)
+    assert not set(pinned) & {"joblib", "onnx", "onnxruntime", "openvino", "ray"}
 
 
 def test_weights_are_never_unpickled_freely():

@@ -13,7 +13,8 @@ from PIL import Image
 
 import bgm
 from bgm.errors import ConfigError, DataError
-from bgm.inference.predictor import Predictor, select_device
+from bgm.inference.device import select_device
+from bgm.inference.predictor import Predictor
 from bgm.networks import MattingRefine
 
 
@@ -124,8 +125,91 @@ def test_images_that_cannot_be_matted(matting):
         matting(image[:, :, 0], image)
     with pytest.raises(DataError, match="not str"):
         matting("photo.jpg", "plate.jpg")
-    with pytest.raises(DataError, match="uint8, or float"):
+    with pytest.raises(DataError, match="uint8, uint16, or float"):
         matting(image.astype(np.int64), image)
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_photographs_are_matted_upright(matting, lemur, orientation):
+    turn = {3: 180, 6: 90, 8: 270}[orientation]  # what undoes it, anticlockwise
+    exif = Image.Exif()
+    exif[274] = orientation
+    turned = [image.rotate(turn, expand=True) for image in lemur]
+    for image in turned:
+        image.info["exif"] = exif.tobytes()
+    assert turned[0].size == (lemur[0].size if orientation == 3 else lemur[0].size[::-1])
+    assert torch.equal(matting(*turned).alpha, matting(*lemur).alpha)
+
+
+DEEP_GREY = {
+    "I;16": lambda grey: Image.fromarray(grey.astype(np.uint16) * 257),
+    "I;16B": lambda grey: Image.frombytes(
+        "I;16B", grey.shape[::-1], (grey.astype(">u2") * 257).astype(">u2").tobytes()
+    ),
+    "I": lambda grey: Image.fromarray(grey.astype(np.int32) * 257),
+    "F": lambda grey: Image.fromarray(grey.astype(np.float32) / 255),
+}
+
+
+@pytest.mark.parametrize("mode", DEEP_GREY)
+def test_deep_grey_images_keep_their_brightness(matting, lemur, mode):
+    greys = [np.asarray(image.convert("L")) for image in lemur]
+    deep = [DEEP_GREY[mode](grey) for grey in greys]
+    assert {image.mode for image in deep} == {mode}
+    expected = matting(*(np.repeat(grey[:, :, None] / 255, 3, axis=2) for grey in greys))
+    got = matting(*deep)
+    torch.testing.assert_close(got.alpha, expected.alpha, rtol=0, atol=1e-4)
+    torch.testing.assert_close(got.foreground, expected.foreground, rtol=0, atol=1e-4)
+
+
+def test_deep_arrays_and_tensors_keep_their_brightness(matting, lemur):
+    units = [np.asarray(image) / 255 for image in lemur]
+    expected = matting(*units).alpha
+    deep = [(unit * 65535).round().astype(np.uint16) for unit in units]
+    tensors = [torch.from_numpy(array).permute(2, 0, 1) for array in deep]
+    swapped = [array.astype(">u2") for array in deep]
+    learned = [torch.tensor(unit).permute(2, 0, 1).requires_grad_() for unit in units]
+    for kind in (deep, tensors, swapped, learned):
+        torch.testing.assert_close(matting(*kind).alpha, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "La", "P", "PA", "RGBA", "RGBa", "CMYK", "HSV"])
+def test_images_of_every_mode_are_matted(matting, mode):
+    image = Image.new("RGB", (32, 24), (200, 10, 30))
+    via = {"La": "LA", "RGBa": "RGBA"}.get(mode)
+    other = image.convert(via).convert(mode) if via else image.convert(mode)
+    assert matting(other, other).alpha.shape == (1, 24, 32)
+
+
+@pytest.mark.parametrize("value", [255.0, 1.01, -0.1, np.nan, np.inf, -np.inf])
+def test_floats_that_are_no_brightness_are_refused(matting, value):
+    good = np.full((32, 32, 3), 0.5, np.float32)
+    bad = good.copy()
+    bad[3, 4, 1] = value
+    image = Image.fromarray(bad[:, :, 1])
+    for wrong in (bad, bad.astype(np.float64), torch.from_numpy(bad).permute(2, 0, 1), image):
+        for images in ((wrong, good), (good, wrong)):
+            with pytest.raises(DataError, match=r"float in \[0, 1\], but there are values from"):
+                matting(*images)
+
+
+def test_whole_numbers_beyond_16_bits_are_refused(matting):
+    image = Image.fromarray(np.full((32, 32), 70_000, np.int32))
+    with pytest.raises(DataError, match="to 70000, but 16 bits end at 65535"):
+        matting(image, image)
+
+
+@pytest.mark.parametrize("runtime", ["auto", None])
+@pytest.mark.parametrize("model", ["refine", "base"])
+def test_results_can_be_changed_in_place(lemur, model, runtime):
+    matte = bgm.load_matting(device="cpu", model=model, runtime=runtime)(*lemur)
+    layers = [matte.alpha, matte.foreground, matte.error, matte.composite()]
+    for layer in layers + ([matte.refined] if model == "refine" else []):
+        before = layer.clone()
+        layer.mul_(0.5)
+        torch.testing.assert_close(layer, before / 2)
+        assert not layer.is_inference()
+        assert not layer.requires_grad
 
 
 def test_bfloat16_is_close_to_float32(lemur, matting):
@@ -144,8 +228,24 @@ def test_float16_on_the_cpu_is_refused_with_a_reason():
 def test_a_device_that_is_not_there():
     with pytest.raises(ConfigError, match="no CUDA device here; use device=auto"):
         select_device("cuda")
-    with pytest.raises(ConfigError, match="no such device"):
-        select_device("toaster")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("toaster", "no such device"),
+        ("meta", "does not compute there; use auto, cpu, cuda or mps"),
+        ("xpu", "does not compute there"),
+        ("xla:0", "does not compute there"),
+        ("cpu:1", "there is only one; use device=cpu"),
+        ("cuda:256", "no such device"),
+        ("cuda:999", "no such device"),
+        ("cuda:99", "use device=auto"),
+    ],
+)
+def test_devices_that_bgm_does_not_compute_on_are_refused_in_words(name, message):
+    with pytest.raises(ConfigError, match=message):
+        bgm.load_matting(device=name)
 
 
 def test_auto_prefers_cuda_then_mps_then_the_cpu(monkeypatch):

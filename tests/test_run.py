@@ -42,7 +42,9 @@ def test_summary_of_the_run(matte, tmp_path):
     summary = run["summary"]
     assert (summary["status"], summary["images"], summary["written"]) == ("finished", 3, 3)
     assert summary["failed"] == summary["skipped"] == 0
-    assert summary["images_per_second"] == pytest.approx(3 / summary["seconds"], rel=0.01)
+    times = [record["timings"]["total_ms"] for record in records(tmp_path / "out").values()]
+    least = max(times) / 1000  # from the first decode to the last file, so no less than any image
+    assert least <= 3 / summary["images_per_second"] * 1.01 <= summary["seconds"] * 1.02
     assert set(summary["stages"]["forward"]) == {"median_ms", "p95_ms"}
     assert len(run["checkpoint"]["sha256"]) == 64
     assert {"bgm", "python", "torch", "hydra-core"} <= set(run["versions"])

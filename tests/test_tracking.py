@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import time
 from pathlib import Path
@@ -135,11 +136,14 @@ def test_the_jobs_of_a_sweep_are_runs_of_one_group_tagged_with_their_overrides(m
         assert run.config["refine"]["sample_pixels"] == pixels
 
 
-def test_a_job_that_fails_is_marked_failed(matte, tmp_path):
-    outcome = matte("tracking=wandb", "-m", "backbone=mobilenetv2,resnet50", "outputs.types=[pha]")
-    assert outcome.code == 1
-    assert [Stored(tmp_path / f"out/{job}").exit_code for job in (0, 1)] == [0, 1]
-    assert "pytorch_resnet50.pth" in Stored(tmp_path / "out/1").summary["error"]
+def test_a_job_that_fails_is_marked_failed_and_a_refused_one_never_was(matte, shoot, tmp_path):
+    (shoot.src / "product/teapot.jpg").write_bytes(b"no picture")
+    jobs = ["backbone=mobilenetv2,resnet50", "on_error=stop", "outputs.types=[pha]"]
+    assert matte("tracking=wandb", "-m", *jobs).code == 1
+    failed = Stored(tmp_path / "out/0")
+    assert failed.exit_code == 1
+    assert "product/teapot" in failed.summary["error"]
+    assert not (tmp_path / "out/1/wandb").exists()
 
 
 def test_names_and_tags_are_settings_and_the_environment_wins(matte, tmp_path, monkeypatch):
@@ -174,6 +178,57 @@ def test_a_tracker_that_breaks_on_the_way_does_not_stop_the_mattes(matte, tmp_pa
     assert outcome.code == 0
     assert outcome.out.count("the disk of W&B is gone") == 1
     assert len(records(tmp_path / "out")) == 3
+
+
+def test_a_hiccup_costs_no_more_than_what_it_was_about(matte, monkeypatch):
+    told = []
+
+    class Hiccups:
+        def __init__(self, settings):
+            pass
+
+        def start(self, run):
+            told.append("start")
+
+        def image(self, record, preview):
+            told.append(record.name)
+            if len(told) < 4:
+                raise OSError("the line is busy")
+
+        def finish(self, summary):
+            told.append("finish")
+
+    monkeypatch.setitem(TRACKERS, "hiccups", Hiccups)
+    outcome = matte("tracking=wandb", "tracking.name=hiccups", "outputs.types=[pha]")
+    assert outcome.code == 0
+    assert outcome.out.count("the line is busy") == 1
+    assert (told[0], sorted(told[1:4]), told[4]) == ("start", NAMES, "finish")
+
+
+def test_online_without_a_key_is_offline_and_nobody_is_asked(matte, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    outcome = matte("tracking=wandb", "tracking.mode=online", "outputs.types=[pha]")
+    assert outcome.code == 0
+    assert outcome.out.count("no API key of W&B") == 1
+    assert "`wandb login`" in outcome.out
+    assert Stored(tmp_path / "out").exit_code == 0
+
+
+def test_everything_is_inside_the_run_and_empty_variables_are_not_set(matte, tmp_path, monkeypatch):
+    for name in ("MODE", "PROJECT", "NAME", "TAGS", "DIR"):
+        monkeypatch.setenv(f"WANDB_{name}", "")
+    for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, "/dev/null/home")
+    outcome = matte("tracking=wandb", "outputs.types=[pha]", "tracking.tags=[a]")
+    assert outcome.code == 0
+    assert "Tracker" not in outcome.out
+    stored = Stored(tmp_path / "out")
+    assert len(stored.table) == 3
+    assert (stored.run.project, list(stored.run.tags)) == ("bgm", ["a"])
+    assert [path.name for path in (tmp_path / "out").rglob("staging")] == ["staging"]
+    assert "WANDB_DATA_DIR" not in os.environ
 
 
 def test_files_keeps_to_files(matte, tmp_path):

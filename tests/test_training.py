@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from bgm.cli import commands as cli
 from bgm.networks.checkpoints import SHIPPED
+from bgm.records.lock import DirectoryLock
 
 QUICK = [
     *("stage.steps=4", "stage.decay=0", "stage.warmup=2", "stage.sizes=[[32,32],[32,48]]"),
@@ -147,6 +148,15 @@ def test_an_existing_training_is_not_touched_unasked(train, tmp_path):
     (tmp_path / "out/training.pt").write_bytes(before[:1000])
     outcome = train("on_existing=resume")
     assert (outcome.code, "cannot be read" in outcome.err) == (2, True)
+
+
+def test_two_trainings_do_not_share_a_directory(train, tmp_path):
+    (tmp_path / "out").mkdir()
+    lock = DirectoryLock(tmp_path / "out")
+    outcome = train()
+    lock.release()
+    assert outcome.code == 2
+    assert "another run is writing there" in outcome.err
 
 
 def test_bad_pictures_are_named_and_left_out(train, tmp_path):

@@ -22,8 +22,7 @@ from bgm.benchmark.codecs import CodecFigures, measure_codecs
 from bgm.benchmark.contender import BGM, REFERENCE, Contender, Shots
 from bgm.config.schema import BenchmarkConfig, BenchmarkPart, demo_path
 from bgm.data import find_pairs, read_alpha, read_image
-from bgm.inference.device import default_threads
-from bgm.inference.predictor import select_device
+from bgm.inference.device import default_threads, select_device
 from bgm.records.directory import RunDirectory
 from bgm.records.summary import Summary
 from bgm.runs.build import create_trackers

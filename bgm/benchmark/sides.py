@@ -15,10 +15,15 @@ from bgm.benchmark.reference import ReferenceNetwork, run_reference
 from bgm.config.schema import BenchmarkConfig, Config, DataConfig, TrackingConfig
 from bgm.data import find_pairs, read_image
 from bgm.errors import CheckpointError, PredictionError
-from bgm.inference.device import default_threads, keep_freed_memory, set_threads, synchronize
+from bgm.inference.device import (
+    default_threads,
+    keep_freed_memory,
+    select_device,
+    set_threads,
+)
 from bgm.inference.matte import Matte
 from bgm.inference.matting import Matting, create_network, load_matting
-from bgm.inference.predictor import Predictor, Staged, select_device
+from bgm.inference.predictor import Predictor, Staged
 from bgm.networks._torchvision import to_tensor
 from bgm.runs.build import network_settings
 
@@ -63,7 +68,6 @@ def load(config: BenchmarkConfig, *, plain: bool) -> Matting:
             precision="float32" if plain else config.precision.name,
             runtime=runtime,
             checkpoints_dir=config.checkpoints_dir,
-            maps=False,
             **settings,
         )
     except CheckpointError:
@@ -77,7 +81,7 @@ def load(config: BenchmarkConfig, *, plain: bool) -> Matting:
         bias[4] = 0.5  # an error everywhere, or nothing would be refined
     device = select_device(config.device.name)
     precision = "float32" if plain else config.precision.name
-    return Matting(Predictor(network, device, precision, runtime, maps=False), None)
+    return Matting(Predictor(network, device, precision, runtime), None)
 
 
 class Reference:
@@ -121,7 +125,11 @@ class Bgm:
         keep_freed_memory()
         set_threads(config.threads or default_threads())
         self._config = Config(
-            *(config.model, config.backbone, config.refine, config.device, config.runtime),
+            model=config.model,
+            backbone=config.backbone,
+            refine=config.refine,
+            device=config.device,
+            runtime=config.runtime,
             data=DataConfig(str(shots.src), str(shots.bgr), batch_size=config.batch_size),
             tracking=TrackingConfig(name="files"),
             precision=config.precision,
@@ -137,8 +145,7 @@ class Bgm:
 
     def run_network(self) -> None:
         """Matte one pair of decoded images."""
-        self._matting.predictor(*self._pair)
-        synchronize(self.device)
+        self._matting.predictor(*self._pair).cpu()  # as the reference does
 
     def run_pipeline(self, output_dir: Path, *, free: bool) -> float:
         """Matte all shots."""

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from bgm.cli.application import (
-    EXIT_DONE,
-    EXIT_INTERRUPTED,
-    EXIT_SOME_FAILED,
-    Command,
-    is_job_of_sweep,
-    run_application,
-)
+from bgm.cli.application import Command, is_job_of_sweep, run_application
+from bgm.cli.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED
 from bgm.config.schema import BenchmarkConfig, CompareConfig, Config, EvaluateConfig, to_plain
 from bgm.config.training import TrainConfig
 from bgm.config.validation import parse_config
@@ -94,7 +89,7 @@ def evaluate(raw: DictConfig) -> int:
     config = parse_config(raw, EvaluateConfig)
     rows = evaluate.evaluate(config)
     evaluate.write_report(rows, _output_dir())
-    return EXIT_SOME_FAILED if any(row.error for row in rows) else EXIT_DONE
+    return EXIT_SOME_FAILED if any(row.failed for row in rows) else EXIT_DONE
 
 
 def compare(raw: DictConfig) -> int:
@@ -118,12 +113,12 @@ def compare(raw: DictConfig) -> int:
     return EXIT_DONE
 
 
-def compare_sweep(folder: Path) -> None:
+def compare_sweep(folder: Path, jobs: Sequence[Path]) -> None:
     """Set the jobs of a sweep side by side, in the sweep's own directory."""
-    from bgm.comparison.compare import compare_runs, find_runs
+    from bgm.comparison.compare import compare_runs, read_jobs
     from bgm.comparison.page import write_comparison
 
-    write_comparison(compare_runs(find_runs([str(folder)])), folder, CompareConfig.page_mb)
+    write_comparison(compare_runs(read_jobs(jobs)), folder, CompareConfig.page_mb)
 
 
 def benchmark(raw: DictConfig) -> int:
@@ -161,7 +156,10 @@ def train(raw: DictConfig) -> int:
     from bgm.training.train import run_training
 
     output_dir = _output_dir()
-    _write_snapshot(OmegaConf.structured(config), output_dir / ".hydra")
+    try:
+        _write_snapshot(OmegaConf.structured(config), output_dir / ".hydra")
+    except OSError as error:
+        raise write_error(output_dir / ".hydra", error) from error
     command = shlex.join(["bgm-train", *HydraConfig.get().overrides.task])
     finished = run_training(config, output_dir, to_plain(config), command)
     return EXIT_DONE if finished else EXIT_INTERRUPTED

@@ -6,18 +6,20 @@ import glob
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bgm.errors import DataError, RecordError
-from bgm.records.directory import RUN_FILE, STATUS_FILE, RunDirectory, flatten
+from bgm.records.directory import RUN_FILE, STATUS_FILE, JobStatus, RunDirectory, flatten
 from bgm.records.record import ImageRecord
 from bgm.records.summary import SHOWN, Summary
 
 _NOT_COMPARED = ("output_dir", "tracking", "on_existing", "repeat")
 _HASH_SHOWN = 12
 _SETTINGS_IN_LABEL = 5
+_EXIT_REFUSED, _EXIT_INTERRUPTED = 2, 130
+_SWEEP_FILE = "multirun.yaml"  # Hydra's
 _ONLY_FOR = {
     "refine.sample_pixels": ("refine.mode", "sampling"),
     "refine.threshold": ("refine.mode", "thresholding"),
@@ -175,8 +177,18 @@ def find_runs(patterns: Iterable[str]) -> list[FinishedRun]:
                 f"no runs at {pattern}: looked for directories with {RUN_FILE}, or of sweeps"
             )
         folders += [folder for folder in found if folder not in folders]
-    names = _short_names([folder.absolute() for folder in folders])
-    return [_read_run(name, folder) for name, folder in zip(names, folders, strict=True)]
+    return _read(folders, _read_files)
+
+
+def read_jobs(folders: Sequence[Path]) -> list[FinishedRun]:
+    """Read the jobs of a sweep that has just ended.
+
+    A job that was refused is shown as that, whatever an earlier run has left in its directory.
+
+    Args:
+        folders: Their directories.
+    """
+    return _read(folders, _read_job)
 
 
 def compare_runs(runs: Sequence[FinishedRun]) -> Comparison:
@@ -185,7 +197,7 @@ def compare_runs(runs: Sequence[FinishedRun]) -> Comparison:
     conditional = frozenset(
         key
         for key, (other, _) in _ONLY_FOR.items()
-        if len({run.settings[other] for run in runs if other in run.settings}) > 1
+        if len({_comparable(run.settings[other]) for run in runs if other in run.settings}) > 1
     )
     differing = [
         key
@@ -238,7 +250,9 @@ def _runs_at(folder: Path) -> list[Path]:
     marks = (RUN_FILE, STATUS_FILE)
     if any((folder / mark).is_file() for mark in marks):
         return [folder]
-    found = {path.parent for mark in marks for path in folder.glob(f"*/{mark}")}
+    # Jobs are stored under names of any depth (hydra.sweep.subdir).
+    depth = "**" if (folder / _SWEEP_FILE).is_file() else "*"
+    found = {path.parent for mark in marks for path in folder.glob(f"{depth}/{mark}")}
     return _in_order(found)
 
 
@@ -251,21 +265,66 @@ def _short_names(folders: Sequence[Path]) -> list[str]:
     return names
 
 
-def _read_run(name: str, folder: Path) -> FinishedRun:
-    """Read one run; one that cannot be read is a row that says so."""
-    try:
-        return _read_files(name, RunDirectory(folder))
-    except RecordError as error:
-        return FinishedRun(name, folder, Summary("failed", 0, error=str(error)), {}, {})
+def _read(
+    folders: Sequence[Path], read: Callable[[str, RunDirectory], FinishedRun]
+) -> list[FinishedRun]:
+    """Read runs; one that cannot be read is a row that says so."""
+    runs = []
+    names = _short_names([folder.absolute() for folder in folders])
+    for name, folder in zip(names, folders, strict=True):
+        try:
+            run = read(name, RunDirectory(folder))
+            _check_figures(run)
+        except RecordError as error:
+            run = FinishedRun(name, folder, Summary("failed", 0, error=str(error)), {}, {})
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            summary = Summary("failed", 0, error=f"its files are damaged: {error}")
+            run = FinishedRun(name, folder, summary, {}, {})
+        runs.append(run)
+    return runs
+
+
+def _check_figures(run: FinishedRun) -> None:
+    """Refuse a summary in which something else stands where numbers should.
+
+    Raises:
+        RecordError: It names the figure.
+    """
+    for metric in METRICS:
+        try:
+            value = metric.value(run)
+            if value is not None:
+                float(value)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            path = run.path / RUN_FILE
+            raise RecordError(f"{path}: {metric.key} is no number ({error})") from None
+
+
+def _read_job(name: str, directory: RunDirectory) -> FinishedRun:
+    status = directory.read_status()
+    was_refused = status is not None and status.exit_code == _EXIT_REFUSED
+    return _from_status(name, directory, status) if was_refused else _read_files(name, directory)
 
 
 def _read_files(name: str, directory: RunDirectory) -> FinishedRun:
     run, status = directory.read_run(), directory.read_status()
     if run is None:
-        given = " ".join(status.overrides) if status else ""
-        error = (status and status.error) or f"ended without saying how ({given})"
-        return FinishedRun(name, directory.path, Summary("failed", 0, error=error), {}, {})
+        return _from_status(name, directory, status)
+    summary = run.summary
+    if summary.status == "running" and status is not None and status.exit_code is not None:
+        summary = replace(summary, status="interrupted", error=status.error)  # it was killed
     settings = dict(flatten(run.config))
     if run.checkpoint_sha256:
         settings["checkpoint.sha256"] = run.checkpoint_sha256[:_HASH_SHOWN]
-    return FinishedRun(name, directory.path, run.summary, settings, directory.read_records())
+    return FinishedRun(name, directory.path, summary, settings, directory.read_records())
+
+
+def _from_status(name: str, directory: RunDirectory, status: JobStatus | None) -> FinishedRun:
+    """A job that never became a run."""
+    if status is None:
+        status = JobStatus()
+    given = " ".join(map(str, status.overrides))
+    error = status.error or f"ended without saying how ({given})"
+    was_interrupted = status.exit_code == _EXIT_INTERRUPTED
+    summary = Summary("interrupted" if was_interrupted else "failed", 0, error=str(error))
+    return FinishedRun(name, directory.path, summary, dict(flatten(status.config)), {})

@@ -20,8 +20,10 @@ from PIL import Image
 
 from bgm.comparison.compare import FinishedRun
 from bgm.data import read_alpha, read_image, to_uint8
+from bgm.data.decode import MAX_PIXELS
 from bgm.data.processors import usable_cpus
-from bgm.errors import BgmError
+from bgm.errors import BgmError, DataError
+from bgm.records.fingerprints import fingerprint
 from bgm.records.record import ImageRecord
 
 log = logging.getLogger(__name__)
@@ -127,17 +129,14 @@ def _make_one(runs: Sequence[FinishedRun], page: Path, side: int, name: str) -> 
     records = [run.records.get(name) for run in runs]
     known = next(record for record in records if record is not None and record.files)
     image = GalleryImage(name, known.width or 0, known.height or 0)
-    source = None
-    if "src" in known.inputs:
-        path = Path(known.inputs["src"].path)
-        source = _read(path)
-        if source is not None:
-            image.source = Panel(_encode(_shrink(source, side)), _url(path, page))
-    if "pha" in known.inputs:
-        path = Path(known.inputs["pha"].path)
-        truth = _read_matte(path)
-        if truth is not None:
-            image.truth = Panel(_encode(_shrink(truth, side), lossless=True), _url(path, page))
+    path = _input(known, "src")
+    source = _read(path) if path is not None else None
+    if source is not None and path is not None:
+        image.source = Panel(_encode(_shrink(source, side)), _url(path, page))
+    path = _input(known, "pha")
+    truth = _read_matte(path) if path is not None else None
+    if truth is not None and path is not None:
+        image.truth = Panel(_encode(_shrink(truth, side), lossless=True), _url(path, page))
     alphas = []
     for run, record in zip(runs, records, strict=True):
         layers: dict[str, Panel] = {}
@@ -158,7 +157,7 @@ def _layers(
     side: int,
 ) -> tuple[dict[str, Panel], Image.Image | None]:
     """The panels of one image under one run, and its alpha at the size alphas are compared at."""
-    files = {kind: run.path / path for kind, path in record.files.items()}
+    files = {kind: path for kind in record.files if (path := _output(run, record, kind))}
     panels: dict[str, Panel] = {}
     cutout = _read(files["com"], keep_alpha=True) if "com" in files else None
     alpha = _read_matte(files["pha"]) if "pha" in files else None
@@ -179,11 +178,48 @@ def _layers(
     return panels, _shrink(alpha, _COMPARED_SIDE)
 
 
+def _output(run: FinishedRun, record: ImageRecord, kind: str) -> Path | None:
+    """A layer of an image; None, with a word in the log, if it is not inside the run.
+
+    Runs come from other people too: what is not their output is not read.
+    """
+    if kind not in record.files:
+        return None
+    try:
+        path = run.path / record.files[kind]
+        if path.resolve().is_relative_to(run.path.resolve()):
+            return path
+        log.warning("not in the gallery: %s of %s is outside of %s", path, record.name, run.path)
+    except (OSError, TypeError, ValueError, RuntimeError) as error:  # a link to itself, no path
+        log.info("not in the gallery: %s of %s: %s", kind, record.name, error)
+    return None
+
+
+def _input(record: ImageRecord, kind: str) -> Path | None:
+    """A file that an image was made from, wherever it is; None unless it is still the same.
+
+    Only who has read a file can tell its hash, so that a record cannot point at any other.
+    """
+    try:
+        file = record.inputs[kind]
+        path = Path(file.path)
+        if path.is_file() and fingerprint(path).sha256 == file.sha256:
+            return path
+        log.info("not in the gallery: %s is gone or has changed", path)
+    except KeyError:
+        pass
+    except (OSError, TypeError, ValueError) as error:
+        log.info("not in the gallery: %s of %s: %s", kind, record.name, error)
+    return None
+
+
 def _read(path: Path, *, keep_alpha: bool = False) -> Image.Image | None:
     """An image; None, with a word in the log, if it is gone or cannot be read."""
     try:
         if keep_alpha:
             with Image.open(path) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise DataError(f"{path} claims to be {image.width}x{image.height}")
                 return image.convert("RGBA" if image.has_transparency_data else "RGB")
         return Image.fromarray(to_uint8(read_image(path)))
     except Exception as error:  # Pillow raises anything
@@ -228,8 +264,8 @@ def _difference_of(runs: Sequence[FinishedRun], name: str) -> float:
     alphas = []
     for run in runs:
         record = run.records.get(name)
-        path = record.files.get("pha") if record is not None else None
-        alpha = _read_matte(run.path / path) if path is not None else None
+        path = _output(run, record, "pha") if record is not None else None
+        alpha = _read_matte(path) if path is not None else None
         if alpha is not None:
             alphas.append(_shrink(alpha, _COMPARED_SIDE))
     return _difference(alphas)

@@ -40,6 +40,9 @@ WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
 AlphaKind = Enum("AlphaKind", ["straight", "premultiplied"])
 BenchmarkPart = Enum("BenchmarkPart", ["network", "pipeline", "free", "codecs"])
 
+MAX_BAND = 500
+"""Pixels: a wider band takes hours to derive, and is the whole of most images."""
+
 
 def require(holds: bool, key: str, value: object, legal: str) -> None:
     """Refuse the value of a key unless a condition holds."""
@@ -168,6 +171,7 @@ class OutputsConfig:
     fgr: LayerConfig = field(default_factory=LayerConfig)
     err: LayerConfig = field(default_factory=LayerConfig)
     ref: LayerConfig = field(default_factory=LayerConfig)
+    metadata: bool = True
     png_level: int = 1
     workers: int | None = None
 
@@ -215,7 +219,7 @@ class ScoresConfig:
     band: int = 20
 
     def __post_init__(self) -> None:
-        require(self.band >= 1, "scores.band", self.band, "1 or more")
+        require(1 <= self.band <= MAX_BAND, "scores.band", self.band, f"from 1 to {MAX_BAND}")
 
 
 @dataclass

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bgm.config.schema import (
@@ -15,7 +17,9 @@ from bgm.config.schema import (
     CompareConfig,
     Config,
     EvaluateConfig,
+    demo_path,
     require,
+    to_plain,
 )
 from bgm.config.training import TrainConfig
 from bgm.data.named_colours import parse_colour
@@ -29,6 +33,23 @@ PATHS = (
     *("pred", "true", "trimap", "output_dir", "data.alphas", "data.cache"),
 )
 """Keys of paths, which may be relative to the current directory."""
+
+
+def expand_home(path: str) -> str:
+    """A path with `~` as the home directory; `${bgm.home:...}` in YAML."""
+    return str(Path(path).expanduser())
+
+
+def if_demo(src: str, value: Any, otherwise: Any) -> Any:
+    """A setting of the shipped demo set, which is not one of other photographs.
+
+    `${bgm.if_demo:${.src},value,otherwise}` in YAML.
+    """
+    return value if src == demo_path("src") else otherwise
+
+
+OmegaConf.register_new_resolver("bgm.home", expand_home, replace=True)
+OmegaConf.register_new_resolver("bgm.if_demo", if_demo, replace=True)
 
 
 def parse_config(raw: DictConfig, schema: type[Schema]) -> Schema:
@@ -45,29 +66,48 @@ def parse_config(raw: DictConfig, schema: type[Schema]) -> Schema:
         ConfigError: A key is unknown or missing, or a value of the wrong type, out of its range
             or at odds with another.
     """
-    missing = sorted(OmegaConf.missing_keys(raw))
-    if missing:
-        raise ConfigError("missing; pass " + " ".join(f"{key}=..." for key in missing))
     try:
         plain = OmegaConf.to_container(raw, resolve=True)
-        for key in _dotted(plain):
+        leaves = dict(_leaves(plain))
+        missing = sorted(key for key, value in leaves.items() if value == MISSING)
+        if missing:
+            raise ConfigError("missing; pass " + " ".join(f"{key}=..." for key in missing))
+        for key in leaves:
             refuse_unknown(key, schema)
         typed = OmegaConf.merge(OmegaConf.structured(schema), plain)
         for key in PATHS:
             path = OmegaConf.select(typed, key)
             require(path != "", key, "", "a path")
-            is_colour = key == "outputs.com.background" and path and parse_colour(path)
-            if path not in (None, "auto") and not is_colour:
-                # From the current directory, so that a snapshot works from anywhere.
-                OmegaConf.update(typed, key, str(Path(path).expanduser().absolute()))
+            if path is not None:
+                OmegaConf.update(typed, key, _absolute(key, path))
         config = OmegaConf.to_object(typed)
     except OmegaConfBaseException as error:
         message = str(error.msg or error).splitlines()[0]
+        message = re.sub(r"^\w+ raised while resolving interpolation: ", "", message)
         if "is not a ListConfig" in message:
             message = f"must be a list, in brackets: {error.full_key}=[...]"
         raise ConfigError(f"{error.full_key or 'configuration'}: {message}") from None
     assert isinstance(config, schema)
     return config
+
+
+def describe_settings(raw: DictConfig, schema: type[Any]) -> dict[str, Any]:
+    """Settings for the records, nested: as `parse_config` makes them, or as far as they go."""
+    try:
+        return to_plain(parse_config(raw, schema))
+    except ConfigError:
+        plain = OmegaConf.create(to_plain(raw))
+        for key in PATHS:
+            path = OmegaConf.select(plain, key, throw_on_missing=False)
+            if isinstance(path, str):
+                OmegaConf.update(plain, key, _absolute(key, path))
+        return to_plain(plain)
+
+
+def _absolute(key: str, path: str) -> str:
+    """A path from the current directory, so that a snapshot works from anywhere."""
+    is_colour = key == "outputs.com.background" and parse_colour(path) is not None
+    return path if path == "auto" or is_colour else str(Path(path).expanduser().absolute())
 
 
 def refuse_unknown(key: str, schema: type) -> None:
@@ -76,7 +116,7 @@ def refuse_unknown(key: str, schema: type) -> None:
     Raises:
         ConfigError: It names the keys there are, and the nearest one.
     """
-    node: Any = OmegaConf.to_container(OmegaConf.structured(schema))
+    node: Any = _known_keys(schema)
     prefix = ""
     for part in key.split("."):
         if node == {}:  # a place for keys that the schema does not know
@@ -92,10 +132,16 @@ def refuse_unknown(key: str, schema: type) -> None:
         prefix += f"{part}."
 
 
-def _dotted(node: Any, prefix: str = "") -> Iterator[str]:
-    """The dotted keys of every leaf."""
+@lru_cache
+def _known_keys(schema: type) -> Any:
+    """The keys of a schema, nested."""
+    return OmegaConf.to_container(OmegaConf.structured(schema))
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of a configuration by their dotted keys."""
     if not isinstance(node, dict) or not node:
-        yield prefix[:-1]
+        yield prefix[:-1], node
         return
     for key, child in node.items():
-        yield from _dotted(child, f"{prefix}{key}.")
+        yield from _leaves(child, f"{prefix}{key}.")

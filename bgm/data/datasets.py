@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from bgm.data.align import align_background
 from bgm.data.decode import MAX_PIXELS, Decoded, decode
+from bgm.data.metadata import Metadata, read_metadata
 from bgm.data.pairs import Pair, list_images
 from bgm.data.pixels import Pixels, as_pixels, clip_to_range, to_unit
 from bgm.errors import DataError
@@ -104,6 +105,7 @@ class Sample:
         started: When decoding began, on the clock of `time.perf_counter`.
         inputs: The files that were decoded, `src` and `bgr`.
         remarks: What there is to say about them.
+        metadata: What the source says of itself; None if that was not asked for.
     """
 
     pair: Pair
@@ -115,6 +117,7 @@ class Sample:
     started: float
     inputs: dict[str, InputFile]
     remarks: tuple[str, ...] = ()
+    metadata: Metadata | None = None
 
 
 class ZipDataset(Dataset[Sample]):
@@ -125,6 +128,7 @@ class ZipDataset(Dataset[Sample]):
         align: Whether to align each background to its source.
         resize_background: Whether a background of another size is resized to its source's.
         max_pixels: Images that claim to have more are refused.
+        metadata: Whether to read what a source says of itself.
 
     Raises:
         DataError: When a sample is asked for and a file cannot be read or the sizes differ.
@@ -137,10 +141,12 @@ class ZipDataset(Dataset[Sample]):
         align: bool = False,
         resize_background: bool = False,
         max_pixels: int = MAX_PIXELS,
+        metadata: bool = False,
     ) -> None:
         self.pairs = list(pairs)
         self.align = align
         self.resize_background = resize_background
+        self.metadata = metadata
         self._sources, self._backgrounds = (
             ImagesDataset(paths, transform=None, max_pixels=max_pixels)
             for paths in ([pair.src for pair in self.pairs], [pair.bgr for pair in self.pairs])
@@ -163,8 +169,18 @@ class ZipDataset(Dataset[Sample]):
                 aligned, alignment = align_background(as_pixels(src), as_pixels(bgr))
                 bgr = as_tensor(aligned)
             align_ms = aligning.ms
-        remarks = tuple(filter(None, (src_remark, bgr_remark)))
-        return Sample(pair, src, bgr, alignment, loading.ms, align_ms, started, inputs, remarks)
+        return Sample(
+            pair=pair,
+            src=src,
+            bgr=bgr,
+            alignment=alignment,
+            load_ms=loading.ms,
+            align_ms=align_ms,
+            started=started,
+            inputs=inputs,
+            remarks=tuple(dict.fromkeys(filter(None, (src_remark, bgr_remark)))),
+            metadata=read_metadata(pair.src) if self.metadata else None,
+        )
 
     def _match_size(self, src: Tensor, bgr: Tensor) -> Tensor:
         (height, width), (bgr_height, bgr_width) = src.shape[1:], bgr.shape[1:]

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bgm.data.kinds import why_unread
+from bgm.data.sources import Listing, name_unread, open_source, why_empty
 from bgm.errors import DataError
-
-log = logging.getLogger(__name__)
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-"""Extensions, in lower case, of the files that are taken for images."""
-
-_RUN_FILES = {"images.jsonl", "run.json"}
-"""What tells the output of a run: its mattes are never taken for photographs."""
 
 _LISTED = 10
 
@@ -61,30 +53,47 @@ def find_pairs(src: Path, bgr: Path, *, skip_unmatched: bool = False) -> Pairing
     Raises:
         DataError: There is no source, or a file cannot be matched and may not be skipped.
     """
-    sources = _collect(src)
+    listing = open_source(src).list()
+    sources = listing.images
     if not sources:
-        kinds = " ".join(sorted(IMAGE_SUFFIXES))
-        raise DataError(f"no images in {src} (looked for {kinds}, in any letter case)")
+        raise DataError(why_empty(src, listing))
     pairing = Pairing()
     _drop_ambiguous(sources, "source", pairing.leftovers)
+    _drop_twins(sources, pairing.leftovers)
+    plates = _list_for(sources, bgr)
     if bgr.is_dir():
-        backgrounds = _collect(bgr)
-        _drop_ambiguous(backgrounds, "background", pairing.leftovers)
+        _drop_ambiguous(plates.images, "background", pairing.leftovers)
         if src.is_dir():
-            for name in backgrounds.keys() - sources.keys() - pairing.leftovers.keys():
-                pairing.leftovers[name] = f"background without a source: {backgrounds[name][0]}"
-    else:
-        backgrounds = {name: [bgr] for name in sources}
-
+            for name in plates.images.keys() - sources.keys() - pairing.leftovers.keys():
+                why = _without("background without a source", plates, name, listing)
+                pairing.leftovers[name] = why
     for name in sorted(sources.keys() - pairing.leftovers.keys()):
-        if name in backgrounds:
-            pairing.pairs.append(Pair(name, sources[name][0], backgrounds[name][0]))
+        if name in plates.images:
+            pairing.pairs.append(Pair(name, sources[name][0], plates.images[name][0]))
         else:
-            pairing.leftovers[name] = f"source without a background: {sources[name][0]}"
+            why = _without("source without a background", listing, name, plates)
+            pairing.leftovers[name] = why
     pairing.leftovers = dict(sorted(pairing.leftovers.items()))
     if pairing.leftovers and not skip_unmatched:
         raise DataError(describe(pairing.leftovers, "file without partner", "data.unmatched=skip"))
+    name_unread(listing)
     return pairing
+
+
+def _list_for(names: Collection[str], root: Path) -> Listing:
+    """What a folder holds; one file stands for every name."""
+    listing = open_source(root).list()
+    if root.is_dir():
+        return listing
+    (paths,) = listing.images.values()
+    return Listing(dict.fromkeys(names, paths))
+
+
+def _without(what: str, side: Listing, name: str, other: Listing) -> str:
+    """Say that an image has no partner, and why, if the partner is there but cannot be read."""
+    partner = other.unread.get(name)
+    reason = f" ({partner.name} is {why_unread(partner)})" if partner is not None else ""
+    return f"{what}: {side.images[name][0]}{reason}"
 
 
 def find_truths(
@@ -101,12 +110,18 @@ def find_truths(
         For each name the files found, by kind.
 
     Raises:
-        DataError: An image is without one, or has two, and that may not be.
+        DataError: An image is without one, or has two, and that may not be; or there is one file
+            for several images, which would be compared with what is true of one of them.
     """
     truths: dict[str, dict[str, Path]] = {name: {} for name in names}
     problems: dict[str, str] = {}
     for kind, root in roots.items():
-        found = _collect(root) if root.is_dir() else dict.fromkeys(names, (root,))
+        if not root.is_dir() and len(names) > 1:
+            raise DataError(
+                f"{root} is one file ({kind}), but there are {len(names)} images to compare; give "
+                "a folder with one for each, of the same relative names"
+            )
+        found = _list_for(names, root).images
         for name in names:
             paths = found.get(name, ())
             if len(paths) == 1:
@@ -125,7 +140,7 @@ def list_images(root: Path) -> dict[str, Path]:
     Raises:
         DataError: Two images have the same name.
     """
-    found = _collect(root)
+    found = open_source(root).list().images
     ambiguous: dict[str, str] = {}
     _drop_ambiguous(found, "image", ambiguous)
     if ambiguous:
@@ -133,42 +148,26 @@ def list_images(root: Path) -> dict[str, Path]:
     return {name: paths[0] for name, paths in sorted(found.items())}
 
 
-def _collect(root: Path) -> dict[str, list[Path]]:
-    """Every image under `root` by name; a file stands for itself whatever its extension."""
-    if not root.is_dir():
-        return {root.stem: [root]}
-    found: dict[str, list[Path]] = defaultdict(list)
-    for path in _walk(root):
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
-            continue
-        if path.name.startswith("._"):
-            log.info("%s holds macOS metadata, not an image: left out", path)
-            continue
-        found[path.relative_to(root).with_suffix("").as_posix()].append(path)
-    return dict(found)
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    """Every file under `root`, through symbolic links but never in a circle."""
-    seen = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        real = Path(folder).resolve()
-        is_output = Path(folder) != root and set(files) >= _RUN_FILES
-        if is_output:
-            log.info("%s holds the output of a run: left out", folder)
-        if is_output or real in seen:
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders.sort()
-        yield from (Path(folder, name) for name in sorted(files))
-
-
-def _drop_ambiguous(found: dict[str, list[Path]], kind: str, leftovers: dict[str, str]) -> None:
+def _drop_ambiguous(found: Mapping[str, list[Path]], kind: str, leftovers: dict[str, str]) -> None:
     for name, paths in found.items():
         if len(paths) > 1:
             files = ", ".join(path.name for path in paths)
             leftovers[name] = f"more than one {kind} of that name: {files}"
+
+
+def _drop_twins(found: Mapping[str, list[Path]], leftovers: dict[str, str]) -> None:
+    """Leave out sources whose mattes would be one file on a disk that ignores letter case."""
+    twins: dict[str, list[str]] = defaultdict(list)
+    for name in found:
+        twins[name.casefold()].append(name)
+    for names in twins.values():
+        for name in names if len(names) > 1 else ():
+            others = ", ".join(str(found[other][0]) for other in names if other != name)
+            leftovers.setdefault(
+                name,
+                f"source whose name differs only in letter case from {others}: on many disks "
+                "their mattes would overwrite each other; rename one",
+            )
 
 
 def describe(problems: Mapping[str, str], what: str, remedy: str | None = None) -> str:

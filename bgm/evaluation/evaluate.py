@@ -32,11 +32,18 @@ class Row:
         name: Its relative name.
         scores: As `alpha_errors` returns them; empty if it could not be scored.
         error: Why it could not.
+        unmatched: Whether that is because it has no partner, which is no failure.
     """
 
     name: str
     scores: Scores = field(default_factory=dict)
     error: str | None = None
+    unmatched: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether it could not be scored though it has a partner."""
+        return self.error is not None and not self.unmatched
 
 
 def evaluate(config: EvaluateConfig) -> list[Row]:
@@ -47,7 +54,7 @@ def evaluate(config: EvaluateConfig) -> list[Row]:
         has no partner.
 
     Raises:
-        BgmError: A path does not exist, there are no mattes, or a file has no partner.
+        BgmError: A path does not exist, there are no mattes, a file has no partner, or none has.
     """
     leave_limit_to_settings()
     for key in ("pred", "true", "trimap"):
@@ -74,8 +81,9 @@ def evaluate(config: EvaluateConfig) -> list[Row]:
     )
 
     def score(name: str, path: Path) -> Row:
-        if "pha" not in truths[name]:
-            return Row(name, error="matte without a truth")
+        for kind in given.keys() - truths[name].keys():
+            what = "truth" if kind == "pha" else kind
+            return Row(name, error=f"matte without a {what}", unmatched=True)
         try:
             return Row(name, scorer(name, read_alpha(path)))
         except BgmError as error:
@@ -83,7 +91,9 @@ def evaluate(config: EvaluateConfig) -> list[Row]:
 
     with ThreadPoolExecutor(config.workers or usable_cpus()) as pool:
         rows = list(pool.map(score, mattes.keys(), mattes.values()))
-    return rows + [Row(name, error=why) for name, why in missing.items()]
+    if all(row.unmatched for row in rows):
+        raise DataError(f"no matte in pred={config.pred} has a truth in true={config.true}")
+    return rows + [Row(name, error=why, unmatched=True) for name, why in missing.items()]
 
 
 def write_report(rows: list[Row], output_dir: Path) -> None:
@@ -94,7 +104,8 @@ def write_report(rows: list[Row], output_dir: Path) -> None:
     mean = mean_scores(row.scores for row in rows)
     content = {
         "images": len(rows),
-        "failed": sum(row.error is not None for row in rows),
+        "failed": sum(row.failed for row in rows),
+        "unmatched": sum(row.unmatched for row in rows),
         "mean": mean,
         "rows": [asdict(row) for row in rows],
     }
@@ -116,12 +127,19 @@ def _shown(scores: Mapping[str, float | None], metric: str) -> float | None:
     return None if value is None else value * SHOWN[metric].factor
 
 
+def _headline(rows: list[Row]) -> str:
+    """How many mattes were scored, and what became of the other files."""
+    others = {"failed": [row.failed for row in rows], "unmatched": [row.unmatched for row in rows]}
+    counts = "".join(f", {sum(those)} {what}" for what, those in others.items() if any(those))
+    return f"{sum(bool(row.scores) for row in rows)} mattes{counts}; the worst first"
+
+
 def _print(
     rows: list[Row], mean: Mapping[str, float | None], metrics: list[str], output_dir: Path
 ) -> None:
     scored = [row for row in rows if row.scores]
     worst = sorted(scored, key=lambda row: row.scores.get("mse") or 0, reverse=True)[:_WORST]
-    table = Table("name", title=f"{len(scored)} mattes; the worst first", title_justify="left")
+    table = Table("name", title=_headline(rows), title_justify="left")
     for metric in metrics:
         table.add_column(SHOWN[metric].label, justify="right")
     for name, scores in [*((row.name, row.scores) for row in worst), ("mean", mean)]:

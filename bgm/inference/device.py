@@ -1,4 +1,7 @@
-"""Makes the most of the machine: processors shared out between stages, memory kept for reuse."""
+"""All that bgm knows of devices: which to compute on, how to wait for it, its memory, its threads.
+
+Every device torch may bring is known here and nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,55 @@ import cv2
 import torch
 
 from bgm.data.processors import usable_cpus
+from bgm.errors import ConfigError
 
+_SUPPORTED = ("cpu", "cuda", "mps")
+_NO_MEMORY = (
+    "out of memory",  # CUDA, also for pinned memory, and MPS
+    "alloc_failed",  # cuDNN, cuBLAS, cuSOLVER and their kin
+    "allocation_failed",  # cuDNN from version 9
+    "can't allocate memory",  # the host
+    "not enough memory",  # the host, on Windows
+)
+_MIB = 2**20
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's mallopt
 _MOST_HELPERS = 4
+
+
+def select_device(name: str) -> torch.device:
+    """Choose the device to compute on.
+
+    Args:
+        name: `auto` (CUDA, then MPS, then the CPU), or one of torch's: `cpu`, `cuda`, `cuda:1`,
+            `mps`.
+
+    Raises:
+        ConfigError: There is no such device, this machine does not have it, or bgm does not
+            compute on its kind.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            name = "cuda"
+        else:
+            name = "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device={name}: no such device; use auto, cpu, cuda or mps") from None
+    if str(device) != name:  # torch keeps a byte of the number, and takes cuda:256 for cuda:0
+        raise ConfigError(f"device={name}: no such device; use auto, cpu, cuda or mps")
+    if device.type not in _SUPPORTED:
+        raise ConfigError(f"device={name}: bgm does not compute there; use auto, cpu, cuda or mps")
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            found = f"only {count} CUDA device(s)" if count else "no CUDA device"
+            raise ConfigError(f"device={name}: torch finds {found} here; use device=auto")
+    elif device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(f"device={name}: torch finds no Apple GPU here; use device=auto")
+    elif device.index:
+        raise ConfigError(f"device={name}: there is only one; use device={device.type}")
+    return device
 
 
 def synchronize(device: torch.device) -> None:
@@ -24,6 +73,39 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.current_stream(device).synchronize()
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or the host, has no memory for something.
+
+    Only CUDA's own allocator has a class for that; its libraries, pinned memory, MPS and the host
+    say it in the words of a `RuntimeError`.
+    """
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and any(sign in said for sign in _NO_MEMORY)
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back what torch holds on the device without using it."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Begin anew to look for the most memory that torch holds on a device."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory_mib(device: torch.device) -> float | None:
+    """Most memory that torch held on a CUDA device, in MiB; None for others, which do not tell."""
+    if device.type != "cuda":
+        return None
+    return round(torch.cuda.max_memory_allocated(device) / _MIB, 1)
 
 
 def helper_threads(threads: int) -> int:

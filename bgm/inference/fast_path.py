@@ -28,7 +28,7 @@ class FastOutput(NamedTuple):
         rgba: Foreground and alpha, (H, W, 4), float32; clamped to [0, 1] if finite.
         err_sm: Error predicted by the coarse pass, (1, h, w).
         ref_sm: Refined blocks, boolean, (H/4, W/4).
-        finite: Whether everything that the network computed is finite.
+        finite: Whether everything that the network returned is finite, as the plain way has it.
     """
 
     rgba: Tensor
@@ -77,7 +77,8 @@ class FastPath:
             coarse = known[index, ..., _COLOUR_FIRST].numpy()
             enlarged = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
             whole = torch.from_numpy(enlarged)
-            total = known[index].sum() + refine(src, bgr, known[index], chosen[index], whole)
+            refined = refine(src, bgr, known[index], chosen[index], whole)
+            total = known[index, ..., _COLOUR_FIRST].sum() + err[index].sum() + refined
             rgba = _add_source(whole, src)
             outputs.append(FastOutput(rgba, err[index], chosen[index], bool(total.isfinite())))
         return outputs

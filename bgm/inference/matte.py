@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -16,10 +18,9 @@ class Matte:
         alpha: (1, H, W), float32 in [0, 1].
         foreground: (3, H, W), float32 RGB in [0, 1]; the subject's own colour, not multiplied
             by alpha.
-        error: The coarse network's predicted error of alpha, brought to full resolution
-            (bilinear), (1, H, W), float32 in [0, 1]. None if it was not asked for.
-        refined: 1 where the refiner worked, else 0, (1, H, W), float32. None for a base model,
-            or if it was not asked for.
+        coarse_error: The coarse network's predicted error of alpha, (1, h, w), in [0, 1].
+        coarse_refined: True for each 4x4 block that the refiner redid, (1, ceil(H/4), ceil(W/4));
+            None for a base model.
         refined_share: Share of the blocks that were refined, in [0, 1]; None for a base model.
         rgba: Foreground and alpha pixel by pixel, (H, W, 4), where they were computed so; they
             are views of it then.
@@ -27,10 +28,33 @@ class Matte:
 
     alpha: Tensor
     foreground: Tensor
-    error: Tensor | None = None
-    refined: Tensor | None = None
+    coarse_error: Tensor | None = None
+    coarse_refined: Tensor | None = None
     refined_share: float | None = None
     rgba: Tensor | None = None
+
+    @cached_property
+    def error(self) -> Tensor | None:
+        """The predicted error at full resolution (bilinear), (1, H, W), float32 in [0, 1]."""
+        if self.coarse_error is None:
+            return None
+        return self._enlarge(self.coarse_error, "bilinear")
+
+    @cached_property
+    def refined(self) -> Tensor | None:
+        """1 where the refiner worked, else 0, (1, H, W), float32; None for a base model."""
+        if self.coarse_refined is None:
+            return None
+        return self._enlarge(self.coarse_refined, "nearest")
+
+    def _enlarge(self, coarse: Tensor, mode: str) -> Tensor:
+        """Bring a map to the size of alpha; those of a refiner are of the padded image."""
+        height, width = self.alpha.shape[1:]
+        is_padded = self.coarse_refined is not None
+        size = [side + -side % 4 if is_padded else side for side in (height, width)]
+        corners = False if mode == "bilinear" else None
+        enlarged = F.interpolate(coarse[None].float(), size, mode=mode, align_corners=corners)
+        return enlarged[0, :, :height, :width]
 
     def composite(self, background: Tensor | None = None) -> Tensor:
         """Put the subject on a new background, or on none.
@@ -47,3 +71,15 @@ class Matte:
             return torch.cat([self.foreground * (self.alpha > 0), self.alpha])
         background = background.to(self.foreground)
         return background + self.alpha * (self.foreground - background)
+
+    def cpu(self) -> Matte:
+        """The same matte in the host's memory."""
+        error, refined, rgba = self.coarse_error, self.coarse_refined, self.rgba
+        return Matte(
+            alpha=self.alpha.cpu(),
+            foreground=self.foreground.cpu(),
+            coarse_error=None if error is None else error.cpu(),
+            coarse_refined=None if refined is None else refined.cpu(),
+            refined_share=self.refined_share,
+            rgba=None if rgba is None else rgba.cpu(),
+        )

@@ -5,19 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor
-
-from bgm.errors import DataError
+from bgm.inference.device import select_device
+from bgm.inference.images import ImageLike, to_tensor
 from bgm.inference.matte import Matte
-from bgm.inference.predictor import Predictor, select_device
+from bgm.inference.predictor import Predictor
 from bgm.networks import CoarseNetwork, MattingBase, MattingRefine
 from bgm.networks.checkpoints import CheckpointInfo, find_checkpoint, load_checkpoint
-
-ImageLike = Image.Image | NDArray[Any] | Tensor
 
 
 class Matting:
@@ -42,14 +35,18 @@ class Matting:
         """Matte one photograph.
 
         Args:
-            src: The photograph: a PIL image; an array (H, W, 3) or tensor (3, H, W), RGB, uint8
-                or float in [0, 1].
+            src: The photograph: a PIL image, whose EXIF orientation is applied; an array (H, W, 3)
+                or tensor (3, H, W), RGB, uint8, uint16 or float in [0, 1].
             bgr: The background without the subject, of the same size.
 
+        Returns:
+            Its matte, in tensors of its own.
+
         Raises:
-            DataError: The two differ in size, are too small or not images.
+            DataError: The two differ in size, are too small, not images or out of range.
+            PredictionError: The network returned values that are not finite.
         """
-        return self._predictor(_to_tensor(src), _to_tensor(bgr))
+        return self._predictor(to_tensor(src), to_tensor(bgr))
 
 
 def load_matting(
@@ -61,7 +58,6 @@ def load_matting(
     precision: str = "float32",
     runtime: str | None = "auto",
     checkpoints_dir: str | Path | None = None,
-    maps: bool = True,
     **settings: Any,
 ) -> Matting:
     """Load a network that is ready to matte.
@@ -75,7 +71,6 @@ def load_matting(
         runtime: What computes the coarse network: `auto`, `eager`, `compiled`, `onnx` or
             `openvino`; None leaves the network as it is.
         checkpoints_dir: Directory that `auto` searches first.
-        maps: Whether mattes carry the error and refinement maps.
         **settings: The settings of `MattingRefine`, such as `backbone_scale`.
 
     Raises:
@@ -88,7 +83,7 @@ def load_matting(
     directory = Path(checkpoints_dir).expanduser() if checkpoints_dir else None
     path = find_checkpoint(str(checkpoint), model, backbone, directory)
     info = load_checkpoint(network, path, model, backbone)
-    return Matting(Predictor(network, chosen_device, precision, runtime, maps=maps), info)
+    return Matting(Predictor(network, chosen_device, precision, runtime), info)
 
 
 def create_network(model: str, backbone: str, **settings: Any) -> CoarseNetwork:
@@ -109,21 +104,3 @@ def create_network(model: str, backbone: str, **settings: Any) -> CoarseNetwork:
     if settings:
         raise ValueError(f"model=base has no setting {', '.join(settings)}")
     return MattingBase(backbone)
-
-
-def _to_tensor(image: ImageLike) -> Tensor:
-    if isinstance(image, Image.Image):
-        image = np.asarray(image.convert("RGB"))
-    if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3:
-            raise DataError(f"an image array is (H, W, 3), not {image.shape}")
-        image = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    if not isinstance(image, Tensor):
-        raise DataError(
-            f"an image is a PIL image, an array or a tensor, not {type(image).__name__}"
-        )
-    if image.ndim != 3 or image.shape[0] != 3:
-        raise DataError(f"an image tensor is (3, H, W), not {tuple(image.shape)}")
-    if image.dtype != torch.uint8 and not image.is_floating_point():
-        raise DataError(f"an image is uint8, or float in [0, 1], not {image.dtype}")
-    return image

@@ -8,6 +8,8 @@ from types import TracebackType
 import psutil
 import torch
 
+from bgm.inference.device import peak_memory_mib, reset_peak_memory
+
 _INTERVAL_S = 0.05
 _MIB = 2**20
 
@@ -34,8 +36,7 @@ class MemoryMeter:
         self.device_peak_mib: float | None = None
 
     def __enter__(self) -> MemoryMeter:
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
+        reset_peak_memory(self._device)
         self._look()
         self._thread.start()
         return self
@@ -49,8 +50,7 @@ class MemoryMeter:
         self._over.set()
         self._thread.join()
         self._look()
-        if self._device.type == "cuda":
-            self.device_peak_mib = round(torch.cuda.max_memory_allocated(self._device) / _MIB, 1)
+        self.device_peak_mib = peak_memory_mib(self._device)
 
     def _watch(self) -> None:
         while not self._over.wait(_INTERVAL_S):

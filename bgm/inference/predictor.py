@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from bgm.data.pixels import to_unit
 from bgm.errors import ConfigError, DataError, PredictionError
@@ -18,38 +18,12 @@ from bgm.inference.matte import Matte
 from bgm.inference.runtimes import choose_runtime, create_runtime
 from bgm.networks import CoarseNetwork, MattingRefine
 
+log = logging.getLogger(__name__)
+
 MIN_SIDE = 16
 """Shortest side of an image that is matted, in pixels."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def select_device(name: str) -> torch.device:
-    """Choose the device to compute on.
-
-    Args:
-        name: `auto` (CUDA, then MPS, then the CPU), or a torch device such as `cpu` or `cuda:1`.
-
-    Raises:
-        ConfigError: This machine does not have that device.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            name = "cuda"
-        else:
-            name = "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"device={name}: no such device; use auto, cpu, cuda or mps") from None
-    if device.type == "cuda":
-        count = torch.cuda.device_count()
-        if (device.index or 0) >= count:
-            found = f"only {count} CUDA device(s)" if count else "no CUDA device"
-            raise ConfigError(f"device={name}: torch finds {found} here; use device=auto")
-    elif device.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device=mps: torch finds no Apple GPU here; use device=auto")
-    return device
 
 
 @dataclass(frozen=True)
@@ -94,7 +68,6 @@ class Predictor:
         precision: `float32`, `bfloat16` or `float16`.
         runtime: What computes the coarse network, one of `bgm.runtimes.RUNTIMES`; None runs the
             network as it is, without any of what makes it faster.
-        maps: Whether mattes carry the error and refinement maps.
 
     Attributes:
         network: The network.
@@ -109,12 +82,9 @@ class Predictor:
         device: torch.device,
         precision: str = "float32",
         runtime: str | None = "auto",
-        *,
-        maps: bool = True,
     ) -> None:
         self._dtype = _dtype(precision, device)
         self.device = device
-        self.maps = maps
         self.network = network.eval().to(device)
         self._refines = isinstance(network, MattingRefine)
         self._fast: FastPath | None = None
@@ -164,7 +134,7 @@ class Predictor:
             photos = [(self._pad(src), self._pad(bgr)) for src, bgr in uploaded]
             return Staged(photos, height, width, self._copies.record_event())
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode, whose results may not be changed in place
     def run(self, staged: Staged) -> list[Matte | PredictionError]:
         """Matte staged pairs together.
 
@@ -194,7 +164,14 @@ class Predictor:
 
     def _upload(self, image: Tensor) -> Tensor:
         """Copy to the CUDA device: as it was decoded, so that few bytes cross the bus."""
-        return image.pin_memory().to(self.device, non_blocking=True)
+        try:
+            pinned = image.pin_memory()
+        except (
+            RuntimeError
+        ) as error:  # the system lets no more be pinned; slowly is better than not
+            log.debug("copied without pinning: %s", error)
+            return image.to(self.device)
+        return pinned.to(self.device, non_blocking=True)
 
     def _pad(self, image: Tensor) -> Tensor:
         """Repeat the last row and column until a refiner can take the image; move it there."""
@@ -222,35 +199,20 @@ class Predictor:
             rgba = output.rgba[:height, :width]
             planes = rgba.permute(2, 0, 1)
             foreground, alpha = planes[:3], planes[3:]
-            ref_sm = output.ref_sm[None]
-            error, refined = self._maps(output.err_sm[None], ref_sm[None], staged)
-            share = round(ref_sm.float().mean().item(), 6)
-            mattes.append(Matte(alpha, foreground, error, refined, share, rgba))
+            blocks = output.ref_sm[None]
+            share = round(blocks.float().mean().item(), 6)
+            mattes.append(Matte(alpha, foreground, output.err_sm, blocks, share, rgba))
         return mattes
 
     def _matte(self, output: tuple[Tensor, ...], index: int, staged: Staged) -> Matte:
         """The matte of one image of a batch, without the padding."""
         height, width = staged.height, staged.width
-        one = [tensor[index : index + 1] for tensor in output]
-        pha, fgr = (tensor[0, :, :height, :width].float() for tensor in one[:2])
+        one = [tensor[index] for tensor in output]
+        pha, fgr = (tensor[:, :height, :width].float() for tensor in one[:2])
         if not self._refines:
-            error = one[2][0, :, :height, :width].float() if self.maps else None
-            return Matte(pha, fgr, error)
+            return Matte(pha, fgr, one[2])
         _, _, _, _, err_sm, ref_sm = one
-        error, refined = self._maps(err_sm, ref_sm, staged)
-        return Matte(pha, fgr, error, refined, round(ref_sm.float().mean().item(), 6))
-
-    def _maps(
-        self, err_sm: Tensor, ref_sm: Tensor, staged: Staged
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """The error and refinement maps of one image at its size, if they are wanted."""
-        if not self.maps:
-            return None, None
-        padded = [side + -side % 4 for side in (staged.height, staged.width)]
-        error = F.interpolate(err_sm.float(), padded, mode="bilinear", align_corners=False)
-        refined = F.interpolate(ref_sm.float(), padded, mode="nearest")
-        error, refined = (x[0, :, : staged.height, : staged.width] for x in (error, refined))
-        return error, refined
+        return Matte(pha, fgr, err_sm, ref_sm, round(ref_sm.float().mean().item(), 6))
 
 
 def _dtype(precision: str, device: torch.device) -> torch.dtype:

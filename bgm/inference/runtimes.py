@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 import warnings
 from collections import Counter
 from importlib.util import find_spec
@@ -145,6 +146,7 @@ def _onnx(coarse: nn.Module) -> Runtime:
             opset_version=17,
             dynamic_axes={name: {0: "b", 2: "h", 3: "w"} for name in ["photos", *_OUTPUTS]},
         )
+    onnxruntime.disable_telemetry_events()  # which its builds for Windows have
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     # Threads that spin while they wait would take the cores from decoding and encoding.
@@ -162,6 +164,9 @@ def _onnx(coarse: nn.Module) -> Runtime:
 
 
 def _openvino(coarse: nn.Module, dtype: torch.dtype) -> Runtime:
+    # Importing OpenVINO and converting a network would each send a message about it over the net.
+    # Without this package, which is only for that, it sends nothing.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
     model = openvino.convert_model(coarse, example_input=torch.rand(_EXAMPLE))

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.torch_version import TorchVersion
 
 from bgm.errors import CheckpointError
 from bgm.records.fingerprints import fingerprint
@@ -22,8 +23,16 @@ log = logging.getLogger(__name__)
 SHIPPED = Path(__file__).parent.parent / "assets" / "checkpoints"
 """Directory of the checkpoints that come with the package."""
 
-_WRAPPERS = ("state_dict", "model")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "params", "ema")
+_WRAPPED_AT_MOST = 4  # wrappers around wrappers
+_BY_TORCH = frozenset({"_orig_mod", "module"})  # torch.compile's and DataParallel's, anywhere
+_LANDMARKS = ("backbone.features.0.0.weight", "backbone.conv1.weight")
+_COUNTERS = ".num_batches_tracked"  # of no use but in training; some tools leave them out
 _REFINER = "refiner."
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_SAFE_TORCH = "2.10"
+"""Below, `torch.load` with `weights_only` can be made to do more (CVE-2025-32434, CVE-2026-24747).
+"""
 
 
 @dataclass(frozen=True)
@@ -109,7 +118,10 @@ def load_checkpoint(network: nn.Module, path: Path, model: str, backbone: str) -
         kept = {name: tensor for name, tensor in state.items() if not name.startswith(_REFINER)}
         log.info("%s: left out the refiner's %d tensors", path.name, len(state) - len(kept))
         state = kept
-    _check_tensors(network, state, path)
+    _check_values(state, path)
+    expected = network.state_dict()
+    state = {k: v for k, v in expected.items() if k.endswith(_COUNTERS)} | state
+    _check_names(expected, state, path)
     network.load_state_dict(state)
     return CheckpointInfo(str(path), fingerprint(path).sha256, found_model, found_backbone)
 
@@ -136,27 +148,64 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if path.suffix != ".safetensors" and head[:2] != b"PK" and head[:1] != b"\x80":
         raise CheckpointError(_damaged(path))
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
+    content = _unwrap(content)
     if not isinstance(content, Mapping) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()
     ):
         raise CheckpointError(
-            f"{path} does not hold a state_dict (tensors by name), plain or under "
-            f"{' or '.join(_WRAPPERS)}"
+            f"{path} does not hold a state_dict (tensors by name), plain or under one of "
+            f"{', '.join(_WRAPPERS)}"
         )
-    return dict(content)
+    return _without_prefixes(content, path)
+
+
+def _unwrap(content: object) -> object:
+    """What lies inside of the wrappers that training frameworks put around a `state_dict`."""
+    for _ in range(_WRAPPED_AT_MOST):
+        if not isinstance(content, Mapping):
+            break
+        inner = [content[name] for name in _WRAPPERS if isinstance(content.get(name), Mapping)]
+        if not inner:
+            break
+        content = inner[0]
+    return content
+
+
+def _without_prefixes(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The tensors under the names that the network gives them, without a framework's in front."""
+    plain = {
+        ".".join(part for part in name.split(".") if part not in _BY_TORCH): tensor
+        for name, tensor in state.items()
+    }
+    prefixes = {
+        name.removesuffix(mark)
+        for mark in _LANDMARKS
+        for name in plain
+        if name == mark or name.endswith("." + mark)
+    }
+    if len(prefixes) > 1:
+        names = ", ".join(sorted(prefix.rstrip(".") or "(none)" for prefix in prefixes))
+        raise CheckpointError(
+            f"{path} holds several networks ({names}); save the state_dict of one by itself"
+        )
+    prefix = prefixes.pop() if prefixes else ""
+    return {name.removeprefix(prefix): tensor for name, tensor in plain.items()}
 
 
 def _read_safetensors(path: Path) -> object:
     try:
         return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is damaged or not a safetensors file: {error}") from None
 
 
 def _read_pickle(path: Path) -> object:
+    if TorchVersion(torch.__version__) < _SAFE_TORCH:
+        raise CheckpointError(
+            f"{path} is not read, because torch {torch.__version__} cannot read such files without "
+            "a danger of running code in them; install torch 2.10 or newer, or use a .safetensors "
+            "file, which is safe with every torch"
+        )
     try:
         with warnings.catch_warnings():  # what torch remarks on, the errors below say
             warnings.simplefilter("ignore")
@@ -188,6 +237,11 @@ def identify(state: Mapping[str, Tensor], path: Path) -> tuple[str, str]:
     Raises:
         CheckpointError: They are not for a matting network.
     """
+    if any(".gru." in name for name in state):
+        raise CheckpointError(
+            f"{path} is for a video matting network, which remembers frames and takes no "
+            "background; use a checkpoint for background matting"
+        )
     if "backbone.features.0.0.weight" in state:
         backbone = "mobilenetv2"
     elif "backbone.layer3.22.conv1.weight" in state:
@@ -202,9 +256,31 @@ def identify(state: Mapping[str, Tensor], path: Path) -> tuple[str, str]:
     return ("refine" if any(name.startswith(_REFINER) for name in state) else "base"), backbone
 
 
-def _check_tensors(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+def _check_values(state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse tensors that are no weights: not dense, or not floating-point numbers.
+
+    Raises:
+        CheckpointError: There are such tensors; it names the first.
+    """
+    for name, tensor in state.items():
+        if tensor.is_nested or tensor.layout is not torch.strided:
+            what = "is sparse"
+        elif tensor.is_meta:
+            what = "has a shape but no values"
+        elif tensor.dtype in _FLOATS or name.endswith(_COUNTERS):
+            continue
+        elif tensor.is_complex():
+            what = "has complex numbers"
+        else:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            what = f"has values of type {kind}, as quantized networks do"
+        raise CheckpointError(
+            f"{path}: {name} {what}; save the network's weights as dense float32 or float16"
+        )
+
+
+def _check_names(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> None:
     """Refuse what `load_state_dict` would refuse, in words."""
-    expected = network.state_dict()
     problems = [f"{name} is missing" for name in expected if name not in state]
     problems += [f"{name} is not part of it" for name in state if name not in expected]
     for name in expected.keys() & state.keys():

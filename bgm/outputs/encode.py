@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import struct
+from typing import Any
 
 import cv2
 import numpy as np
 from isal import isal_zlib
+from PIL import Image
 
+from bgm.data.metadata import Metadata
 from bgm.errors import WriteError
 from bgm.outputs.layers import LayerSpec, Pixels
+from bgm.outputs.metadata import (
+    PREMULTIPLIED,
+    STRAIGHT,
+    extend_tiff,
+    pillow_options,
+    png_chunk,
+    png_chunks,
+)
 
 EXTENSIONS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif"}
 """File extension of each format."""
@@ -18,11 +30,14 @@ FASTEST_PNG_LEVELS = 3
 """Up to this level PNG is compressed by ISA-L."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_HEADER = 33  # bytes of the signature and the first chunk
 _SUB = 1  # of the PNG filters: each byte minus that of the pixel to its left
 _TO_OPENCV = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
 
 
-def encode(pixels: Pixels, spec: LayerSpec, png_level: int) -> bytes:
+def encode(
+    pixels: Pixels, spec: LayerSpec, png_level: int, metadata: Metadata | None = None
+) -> bytes:
     """Encode one layer.
 
     Args:
@@ -30,22 +45,28 @@ def encode(pixels: Pixels, spec: LayerSpec, png_level: int) -> bytes:
         spec: Its format and quality.
         png_level: Compression of PNG, 0 (fast) to 9 (small); lossless at every level. Up to 3 it
             is ISA-L's, several times as fast; above it is zlib's.
+        metadata: What the photograph says of itself, to be said by the layer too, with that its
+            colours are sRGB; None says nothing.
 
     Raises:
         WriteError: The image does not fit the format.
     """
     if spec.format == "png" and png_level <= FASTEST_PNG_LEVELS:
-        return encode_png(pixels, png_level)
-    options = {
-        "png": [cv2.IMWRITE_PNG_COMPRESSION, png_level],
-        # Full colour resolution: halving it would fringe the very edges that matting is about.
-        "jpg": [
-            *(cv2.IMWRITE_JPEG_QUALITY, spec.quality),
-            *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
-        ],
-        "webp": [cv2.IMWRITE_WEBP_QUALITY, spec.quality],
-        "tiff": [],
-    }[spec.format]
+        return encode_png(pixels, png_level, png_chunks(metadata))
+    if spec.format == "png":
+        options = [cv2.IMWRITE_PNG_COMPRESSION, png_level]
+        data = _with_opencv(pixels, spec, options)
+        return data[:_PNG_HEADER] + png_chunks(metadata) + data[_PNG_HEADER:]
+    if spec.format == "tiff":
+        channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+        kind = PREMULTIPLIED if spec.premultiplied else STRAIGHT
+        alpha = kind if channels == 4 else None
+        data = _with_opencv(pixels, spec, [])
+        return extend_tiff(data, metadata, is_colour=channels > 1, alpha=alpha)
+    return _with_pillow(pixels, spec, metadata)
+
+
+def _with_opencv(pixels: Pixels, spec: LayerSpec, options: list[int]) -> bytes:
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, _TO_OPENCV[pixels.shape[2]])
     try:
@@ -53,17 +74,38 @@ def encode(pixels: Pixels, spec: LayerSpec, png_level: int) -> bytes:
     except cv2.error as error:
         raise WriteError(f"{spec.type} cannot be encoded as {spec.format}: {error.err}") from None
     if not whole:
-        size = f"{pixels.shape[1]}x{pixels.shape[0]}"
-        raise WriteError(f"{spec.type} of {size} cannot be encoded as {spec.format}")
+        raise WriteError(f"{_described(pixels, spec)} cannot be encoded as {spec.format}")
     return np.asarray(encoded).tobytes()
 
 
-def encode_png(pixels: Pixels, level: int) -> bytes:
+def _with_pillow(pixels: Pixels, spec: LayerSpec, metadata: Metadata | None) -> bytes:
+    # Full colour resolution: halving it would fringe the very edges that matting is about.
+    options: dict[str, Any] = {"subsampling": 0} if spec.format == "jpg" else {}
+    # WebP stores grey as colours.
+    is_colour = pixels.ndim == 3 or spec.format == "webp"
+    options |= pillow_options(metadata, is_colour=is_colour)
+    file = io.BytesIO()
+    kind = {"jpg": "JPEG", "webp": "WEBP"}[spec.format]
+    try:
+        image = Image.fromarray(np.ascontiguousarray(pixels))
+        image.save(file, kind, quality=spec.quality, **options)
+    except (OSError, ValueError) as error:
+        what = _described(pixels, spec)
+        raise WriteError(f"{what} cannot be encoded as {spec.format}: {error}") from None
+    return file.getvalue()
+
+
+def _described(pixels: Pixels, spec: LayerSpec) -> str:
+    return f"{spec.type} of {pixels.shape[1]}x{pixels.shape[0]}"
+
+
+def encode_png(pixels: Pixels, level: int, chunks: bytes = b"") -> bytes:
     """Encode PNG with the Sub filter and ISA-L's compression.
 
     Args:
         pixels: (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16, RGB(A).
         level: 0 (fast) to 3 (small).
+        chunks: What stands between the header and the pixels.
     """
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
@@ -77,10 +119,5 @@ def encode_png(pixels: Pixels, level: int) -> bytes:
     colour_type = {1: 0, 3: 2, 4: 6}[channels]
     header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, colour_type, 0, 0, 0)
     data = isal_zlib.compress(filtered, level)
-    chunks = (_chunk(b"IHDR", header), _chunk(b"IDAT", data), _chunk(b"IEND", b""))
-    return _PNG_SIGNATURE + b"".join(chunks)
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    check = isal_zlib.crc32(data, isal_zlib.crc32(kind))
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+    start, end = png_chunk(b"IHDR", header), png_chunk(b"IEND", b"")
+    return b"".join((_PNG_SIGNATURE, start, chunks, png_chunk(b"IDAT", data), end))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bgm.data.pixels import to_unit
+from bgm.data import to_uint8
 from bgm.inference.matte import Matte
 from bgm.outputs.layers import to_host
 
@@ -22,34 +24,44 @@ def checkerboard(height: int, width: int) -> NDArray[np.uint8]:
     return np.repeat(board[:, :, None], 3, axis=2)
 
 
-def strip(src: Tensor, matte: Matte, height: int = 320) -> NDArray[np.uint8]:
+def strip(
+    src: Tensor, pixels: NDArray[np.uint8], matte: Matte, height: int = 320
+) -> NDArray[np.uint8]:
     """Source, alpha, cut-out on a checkerboard, error and refinement side by side.
+
+    Everything is reduced first and composed then, so that a large picture costs little more.
 
     Args:
         src: The source, (3, H, W), uint8 or float in [0, 1].
-        matte: Its matte; maps that it lacks are left out.
+        pixels: Foreground and alpha, (H, W, 4), uint8.
+        matte: Their matte; maps that it lacks are left out.
         height: Height of the strip in pixels; smaller images are not enlarged.
 
     Returns:
         RGB, (height, width, 3), uint8.
     """
-    layers = [
-        to_unit(src),
-        matte.alpha,
-        matte.composite(_board(matte)),
-        matte.error,
-        matte.refined,
+    rows = min(height, pixels.shape[0])
+    size = (max(1, round(pixels.shape[1] * rows / pixels.shape[0])), rows)
+    alpha = pixels[:, :, 3]
+    # Multiplied by alpha: what the foreground holds outside of the subject would bleed into it.
+    lit = cv2.multiply(pixels[:, :, :3], cv2.merge([alpha] * 3), scale=1 / 255)
+    small_alpha = _reduce(alpha, size)
+    board = cv2.multiply(
+        checkerboard(*small_alpha.shape), 255 - _as_rgb(small_alpha), scale=1 / 255
+    )
+    panels = [
+        _reduce(to_uint8(src.permute(1, 2, 0).cpu().numpy()), size),
+        _as_rgb(small_alpha),
+        cv2.add(_reduce(lit, size), board),
     ]
-    rows = min(height, src.shape[1])
-    columns = max(1, round(src.shape[2] * rows / src.shape[1]))
-    panels = []
-    for layer in layers:
-        if layer is not None:
-            panel = cv2.resize(to_host(layer), (columns, rows), interpolation=cv2.INTER_AREA)
-            panels.append(panel if panel.ndim == 3 else cv2.cvtColor(panel, cv2.COLOR_GRAY2RGB))
+    maps = [layer for layer in (matte.error, matte.refined) if layer is not None]
+    panels += [_as_rgb(_reduce(to_host(layer), size)) for layer in maps]
     return np.hstack(panels)
 
 
-def _board(matte: Matte) -> Tensor:
-    board = checkerboard(*matte.alpha.shape[1:])
-    return matte.alpha.new_tensor(board).permute(2, 0, 1) / 255
+def _reduce(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _as_rgb(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.repeat(grey[:, :, None], 3, axis=2)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from bgm.data.metadata import Metadata
 from bgm.outputs.encode import EXTENSIONS, encode
 from bgm.outputs.layers import LayerSpec, Pixels
 from bgm.records.atomic import write_together
@@ -14,12 +15,15 @@ from bgm.records.atomic import write_together
 class Sink(Protocol):
     """Keeps the layers of images; used by several threads at once."""
 
-    def store(self, name: str, layers: Mapping[str, Pixels]) -> dict[str, str]:
+    def store(
+        self, name: str, layers: Mapping[str, Pixels], metadata: Metadata | None = None
+    ) -> dict[str, str]:
         """Keep the layers of one image.
 
         Args:
             name: Its name.
             layers: Its layers by type.
+            metadata: What the photograph says of itself, for the layers to say too.
 
         Returns:
             Where each is, by type, relative to the run's directory.
@@ -59,12 +63,14 @@ class PictureFolders:
         self._png_level = png_level
         self._earlier = earlier or {}
 
-    def store(self, name: str, layers: Mapping[str, Pixels]) -> dict[str, str]:
+    def store(
+        self, name: str, layers: Mapping[str, Pixels], metadata: Metadata | None = None
+    ) -> dict[str, str]:
         """Encode and store the layers of one image; files of an earlier run give way."""
         paths = {spec.type: output_path(self._root, spec, name) for spec in self._specs}
         write_together(
             {
-                paths[spec.type]: encode(layers[spec.type], spec, self._png_level)
+                paths[spec.type]: encode(layers[spec.type], spec, self._png_level, metadata)
                 for spec in self._specs
             }
         )

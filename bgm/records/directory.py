@@ -38,11 +38,17 @@ class JobStatus:
         exit_code: As the command on its own would have ended; None as long as it runs.
         error: Why it failed, or None.
         overrides: What the command line and the sweep set for it.
+        sweep: Which sweep it is of.
+        job: Its number in that.
+        config: Its settings as they were composed, nested; not checked yet.
     """
 
     exit_code: int | None = None
     error: str | None = None
     overrides: list[str] = field(default_factory=list)
+    sweep: str | None = None
+    job: int | None = None
+    config: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -100,8 +100,6 @@ def load_network(config: Config) -> Matting:
         precision=config.precision.name,
         runtime=config.runtime.name,
         checkpoints_dir=config.checkpoints_dir,
-        maps=bool({LayerType.err, LayerType.ref} & set(config.outputs.types))
-        or samples_wanted(config.tracking) > 0,
         **network_settings(config.model, config.refine),
     )
 

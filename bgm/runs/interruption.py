@@ -64,7 +64,8 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                self._before[number] = signal.signal(number, self._on_signal)
+                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup: it shall go on
+                    self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bgm.data import Pair
 from bgm.data.datasets import Sample
+from bgm.data.metadata import Metadata
 from bgm.errors import DiskFullError
 from bgm.evaluation import Scorer
 from bgm.inference.fallback import Fallback
@@ -62,12 +63,33 @@ class Batch:
     Attributes:
         samples: The images.
         records: Their records.
-        staged: The images on the device; None if it has no memory for them.
+        staged: The images on the device; or why they could not be brought there.
     """
 
     samples: list[Sample]
     records: list[ImageRecord]
-    staged: Staged | None
+    staged: Staged | Exception
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was made of one image, on its way to the files.
+
+    Attributes:
+        record: Its record.
+        layers: Its layers by type.
+        pixels: Foreground and alpha, (H, W, 4), uint8.
+        metadata: What the photograph says of itself, if that is kept.
+        started: When its decoding began, on the clock of `time.perf_counter`.
+        draw: Draws the sample picture, if there shall be one.
+    """
+
+    record: ImageRecord
+    layers: dict[str, Pixels]
+    pixels: NDArray[Any]
+    metadata: Metadata | None
+    started: float
+    draw: Callable[[], Preview] | None
 
 
 class Pipeline:
@@ -156,37 +178,32 @@ class Pipeline:
                 self._report(record.fail(steps.explain(error)))
 
     def _pass_on(self, sample: Sample, record: ImageRecord, matte: Matte) -> None:
-        layers, pixels = steps.build(self._parts.build_layers, record, matte)
+        layers, pixels = steps.build(self._parts.fallback, self._parts.build_layers, record, matte)
+        draw = None
         if self._samples:
             self._samples -= 1
-            self._draw(sample, record, matte)
-        self._writer.submit(record, partial(self._finish, record, layers, pixels, sample.started))
+            draw = partial(strip, sample.src, pixels, matte)
+        made = Made(record, layers, pixels, sample.metadata, sample.started, draw)
+        self._writer.submit(record, partial(self._finish, made))
 
-    def _draw(self, sample: Sample, record: ImageRecord, matte: Matte) -> None:
+    def _finish(self, made: Made) -> ImageRecord:
+        """Draw, store and score an image; among the writers."""
+        record = made.record
         try:
-            src = sample.src.to(matte.alpha.device)
-            self._previews[record.name] = strip(src, matte)
+            if made.draw is not None:
+                self._previews[record.name] = made.draw()
         except Exception as error:  # the matte matters more than its picture
             log.warning("no sample picture of %s: %s", record.name, steps.explain(error))
-
-    def _finish(
-        self,
-        record: ImageRecord,
-        layers: dict[str, Pixels],
-        pixels: NDArray[Any],
-        started: float,
-    ) -> ImageRecord:
-        """Store an image, and score it; among the writers."""
         try:
-            steps.store(self._parts.sink, record, layers)
+            steps.store(self._parts.sink, record, made.layers, made.metadata)
             if self._parts.score is not None:
-                steps.score(self._parts.score, record, pixels)
+                steps.score(self._parts.score, record, made.pixels)
         except DiskFullError as full:
             self._stop.ask(f"{full}; make room and go on with on_existing=resume")
             record.fail(str(full))
         except Exception as error:  # one image must not take the others down
             record.fail(steps.explain(error))
-        record.timings.total_ms = round((time.perf_counter() - started) * 1000, 3)
+        record.timings.total_ms = round((time.perf_counter() - made.started) * 1000, 3)
         return record
 
 

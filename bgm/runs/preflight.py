@@ -11,6 +11,7 @@ from PIL import Image
 
 from bgm.config.schema import Config
 from bgm.data import Pair
+from bgm.data.kinds import why_missing
 from bgm.data.named_colours import parse_colour
 from bgm.errors import ConfigError
 from bgm.outputs import LayerSpec
@@ -33,7 +34,7 @@ def check_paths(config: Config, output_dir: Path) -> None:
         if path is None:
             continue
         if not Path(path).exists():
-            raise ConfigError(f"data.{key}={path}: no such file or directory")
+            raise ConfigError(f"data.{key}={path}: {why_missing(Path(path))}")
         if output_dir.resolve() == Path(path).resolve():
             raise ConfigError(
                 f"output_dir={output_dir} is also data.{key}; choose another directory"

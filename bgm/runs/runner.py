@@ -208,6 +208,7 @@ def _samples(run: Run, workers: int) -> Generator[Sample | Exception, None, None
         align=data.align,
         resize_background=data.resize_background,
         max_pixels=round(data.max_megapixels * 1e6),
+        metadata=run.plan.config.outputs.metadata,
     )
     load = partial(steps.load, dataset)
     return prefetch(load, len(dataset), workers, lambda index: run.pairs[index].name)

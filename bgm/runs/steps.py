@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bgm.data import Pair
 from bgm.data.datasets import Sample, ZipDataset
+from bgm.data.metadata import Metadata
 from bgm.errors import BgmError
 from bgm.evaluation import Scorer
 from bgm.inference.device import synchronize
@@ -64,7 +65,7 @@ def failed_record(pair: Pair, error: BaseException) -> ImageRecord:
 
 def matte(
     fallback: Fallback,
-    staged: Staged | None,
+    staged: Staged | Exception,
     samples: Sequence[Sample],
     records: Sequence[ImageRecord],
 ) -> list[Matte | Exception]:
@@ -72,7 +73,7 @@ def matte(
 
     Args:
         fallback: The network, and what to do if its device has no memory.
-        staged: What the predictor made of the samples; None if there was no memory for it.
+        staged: What the fallback made of the samples.
         samples: The images.
         records: Their records.
 
@@ -80,11 +81,7 @@ def matte(
         For each its matte, or what went wrong.
     """
     with Timer(partial(synchronize, fallback.device)) as forward:
-        try:
-            pairs = [(sample.src, sample.bgr) for sample in samples]
-            outcomes: Sequence[tuple[Matte | Exception, str | None]] = fallback.run(staged, pairs)
-        except Exception as error:  # one batch must not take the others down
-            outcomes = [(error, None)] * len(samples)
+        outcomes = fallback.run(staged, [(sample.src, sample.bgr) for sample in samples])
     for record, (_, remark) in zip(records, outcomes, strict=True):
         record.timings.forward_ms = round(forward.ms / len(samples), 3)
         record.remarks += [remark] if remark else []
@@ -92,29 +89,36 @@ def matte(
 
 
 def build(
-    build_layers: LayerBuilder, record: ImageRecord, matte: Matte
+    fallback: Fallback, build_layers: LayerBuilder, record: ImageRecord, matte: Matte
 ) -> tuple[dict[str, Pixels], NDArray[Any]]:
-    """Make the layers of a matte.
+    """Make the layers of a matte, where it is if there is memory for them.
 
     Returns:
         The layers by type, and foreground with alpha in 8 bits, (H, W, 4), for scoring.
     """
-    with Timer() as building:
+
+    def make(matte: Matte) -> tuple[dict[str, Pixels], NDArray[Any]]:
         pixels = to_rgba8(matte)
-        layers = build_layers(matte, pixels)
+        return build_layers(matte, pixels), pixels
+
+    with Timer() as building:
+        made, remark = fallback.build(matte, make)
+    record.remarks += [remark] if remark else []
     record.refined = matte.refined_share
     record.timings.layers_ms = building.ms
-    return layers, pixels
+    return made
 
 
-def store(sink: Sink, record: ImageRecord, layers: dict[str, Pixels]) -> None:
+def store(
+    sink: Sink, record: ImageRecord, layers: dict[str, Pixels], metadata: Metadata | None
+) -> None:
     """Encode and store the layers of one image: all of them or none.
 
     Raises:
         WriteError: They could not be stored; nothing of the image is left.
     """
     with Timer() as encoding:
-        record.files = sink.store(record.name, layers)
+        record.files = sink.store(record.name, layers, metadata)
     record.timings.encode_ms = encoding.ms
 
 

@@ -26,6 +26,8 @@ class ConsoleHandler(logging.Handler):
         """Print the message, in red or yellow if it is an error or a warning."""
         try:
             self._print(record)
+        except OSError:  # nobody listens any more, which is not worth a trace
+            pass
         except Exception:
             self.handleError(record)
 

@@ -11,7 +11,7 @@ from typing import Any
 from bgm.config.schema import TrackingConfig
 from bgm.errors import ConfigError
 from bgm.runs.build import FILES_ALONE, tracker_settings
-from bgm.tracking.weights_and_biases import begin_run
+from bgm.tracking.wandb_session import WandbSession
 from bgm.training.journal import Entry
 from bgm.training.sheet import Pixels
 
@@ -41,39 +41,38 @@ class TrainingTracker:
             raise ConfigError(f"tracking.name={tracking.name}: a training has wandb, or files")
         self.identity = identity or uuid.uuid4().hex[:8]
         self._pictures = tracking.samples
-        self._wandb: Any = None
-        self._run: Any = None
+        self._session: WandbSession | None = None
         if tracking.name != FILES_ALONE:
             self._try(self._begin, tracking, folder, config)
 
     def _begin(self, tracking: TrackingConfig, folder: Path, config: dict[str, Any]) -> None:
         settings = tracker_settings(tracking, folder)
         more = {"id": self.identity, "resume": "allow"}
-        self._wandb, self._run = begin_run(settings, folder, config, **more)
+        self._session = WandbSession(settings, folder, config, **more)
 
     def entry(self, entry: Entry) -> None:
         """Log a line of the journal, its numbers by their dotted keys."""
-        if self._run is not None:
-            self._try(self._run.log, dict(_numbers(entry)))
+        if self._session is not None:
+            self._try(self._session.run.log, dict(_numbers(entry)))
 
     def mattes(self, strips: Sequence[Pixels], kinds: Sequence[str], step: int) -> None:
         """Log sample mattes, the first of each kind of subject, as many as are wanted."""
-        if self._run is None or not self._pictures:
+        if self._session is None or not self._pictures:
             return
         first = [kinds.index(kind) for kind in dict.fromkeys(kinds)][: self._pictures]
-        images = [self._wandb.Image(strips[i], caption=kinds[i]) for i in first]
-        self._try(self._run.log, {"step": step, "mattes": images})
+        images = [self._session.wandb.Image(strips[i], caption=kinds[i]) for i in first]
+        self._try(self._session.run.log, {"step": step, "mattes": images})
 
     def finish(self, finished: bool) -> None:
         """The training is over, or interrupted."""
-        if self._run is not None:
-            self._try(self._run.finish, 0 if finished else 1)
+        if self._session is not None:
+            self._try(self._session.finish, 0 if finished else 1)
 
     def _try(self, tell: Callable[..., Any], *news: Any) -> None:
         try:
             tell(*news)
         except Exception as error:  # whatever it is, the training matters more
-            self._run = None
+            self._session = None
             log.warning("Weights & Biases stopped working, the training goes on: %s", error)
 
 

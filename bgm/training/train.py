@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,8 @@ import torch
 from bgm.config.schema import OnExisting
 from bgm.config.training import TrainConfig
 from bgm.errors import ConfigError
-from bgm.inference.device import default_threads, keep_freed_memory, set_threads
-from bgm.inference.predictor import select_device
+from bgm.inference.device import default_threads, keep_freed_memory, select_device, set_threads
+from bgm.records.lock import DirectoryLock
 from bgm.runs.interruption import StopRequest
 from bgm.runs.provenance import describe_machine, describe_versions
 from bgm.training.batches import Batches, batches_from
@@ -57,14 +59,20 @@ def run_training(
     device = select_device(config.device.name)
     with joined(device) as processes:
         folder = Path(processes.first(str(output_dir)))
-        run = _Run(config, folder, processes, processes.device(device))
-        if config.preview:
-            run.preview()
-            return True
-        if config.validate_only:
-            run.validate()
-            return True
-        return run.train(settings, command)
+        with _locked(folder, processes):
+            run = _Run(config, folder, processes, processes.device(device))
+            return run.carry_out(settings, command)
+
+
+@contextmanager
+def _locked(folder: Path, processes: Processes) -> Iterator[None]:
+    """Keep other runs out of the directory, for all processes that train together."""
+    lock = DirectoryLock(folder) if processes.rank == 0 else None
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 class _Run:
@@ -81,6 +89,16 @@ class _Run:
         self._processes, self._device = processes, device
         self._state = None if config.preview else _state_to_resume(config, folder)
         self._learned, self._held_out = load_pictures(config.data)
+
+    def carry_out(self, settings: dict[str, Any], command: str) -> bool:
+        """Do what the settings ask for; returns whether all was done."""
+        if self._config.preview:
+            self.preview()
+        elif self._config.validate_only:
+            self.validate()
+        else:
+            return self.train(settings, command)
+        return True
 
     def preview(self) -> None:
         """Write a sheet of the composites that the training would begin with."""

@@ -1,0 +1,144 @@
+"""The jobs of a sweep: each says of itself that it begins and how it ended.
+
+They may run in processes of their own, one after the other or side by side, in folders of any
+name; what the sweep knows of them stands in their status files.
+"""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from bgm.cli.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_SOME_FAILED
+from bgm.cli.output import print_error
+from bgm.config.validation import describe_settings
+from bgm.errors import BgmError, RecordError
+from bgm.records.directory import STATUS_FILE, JobStatus, RunDirectory
+
+Job = Callable[[DictConfig], int]
+
+
+@dataclass(frozen=True)
+class StartedJob:
+    """A job that has begun.
+
+    Attributes:
+        folder: Its directory.
+        status: What it said last.
+    """
+
+    folder: Path
+    status: JobStatus
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One sweep; copies of it travel to the processes of its jobs.
+
+    Attributes:
+        id: What its jobs are told by from those of earlier sweeps in the same directory.
+    """
+
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def run_job(self, job: Job, raw: DictConfig, schema: type) -> None:
+        """Run one job; whatever becomes of it, the others go on and its status is on disk.
+
+        Args:
+            job: What to run.
+            raw: The composed configuration.
+            schema: What that must be.
+
+        Raises:
+            WriteError: The status cannot be written.
+            KeyboardInterrupt: The job was interrupted, which ends the sweep too.
+        """
+        hydra_config = HydraConfig.get()
+        directory = RunDirectory(Path(hydra_config.runtime.output_dir))
+        status = JobStatus(
+            overrides=list(hydra_config.overrides.task),
+            sweep=self.id,
+            job=hydra_config.job.num,
+            config=describe_settings(raw, schema),
+        )
+        directory.write_status(status)
+        code, failure = _run(job, raw)
+        directory.write_status(replace(status, exit_code=code, error=failure))
+        if code == EXIT_INTERRUPTED:
+            raise KeyboardInterrupt
+
+    def jobs(self, folder: Path) -> list[StartedJob]:
+        """The jobs of this sweep that have begun, in their order.
+
+        Args:
+            folder: Where the sweep writes.
+        """
+        started = []
+        for path in folder.rglob(STATUS_FILE):
+            try:
+                status = RunDirectory(path.parent).read_status()
+            except RecordError:  # not whole, so not written by this sweep
+                continue
+            if status is not None and status.sweep == self.id:
+                started.append(StartedJob(path.parent, status))
+        return sorted(started, key=lambda job: job.status.job or 0)
+
+
+def _run(job: Job, raw: DictConfig) -> tuple[int, str | None]:
+    """The exit code of a job, and why it failed if it has more to say than that."""
+    try:
+        return job(raw), None
+    except BgmError as error:
+        print_error(str(error))
+        return EXIT_REFUSED, str(error)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED, None
+    except Exception as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        return EXIT_SOME_FAILED, f"{type(error).__name__}: {error}"
+
+
+def end_killed(jobs: Sequence[StartedJob], why: str) -> list[StartedJob]:
+    """Say of the jobs that never said how they ended that they were interrupted.
+
+    Args:
+        jobs: The jobs of a sweep of which no process is left.
+        why: What ended them.
+    """
+    ended = []
+    for job in jobs:
+        status = job.status
+        if status.exit_code is None:
+            status = replace(status, exit_code=EXIT_INTERRUPTED, error=why)
+            RunDirectory(job.folder).write_status(status)
+        ended.append(StartedJob(job.folder, status))
+    return ended
+
+
+def report(jobs: Sequence[StartedJob], root: Path) -> int:
+    """Name the jobs that failed, and return the exit code of the sweep.
+
+    Args:
+        jobs: Its jobs, all of which have ended.
+        root: The directory of the sweep.
+    """
+    failures = []
+    for job in jobs:
+        code, error, overrides = job.status.exit_code, job.status.error, job.status.overrides
+        if code != EXIT_DONE:
+            why = error or _NO_ERROR.get(code, "some of its images failed")
+            failures.append(f"  {job.folder.relative_to(root)} ({' '.join(overrides)}): {why}")
+    if failures:
+        print_error(f"{len(failures)} of {len(jobs)} jobs failed:\n" + "\n".join(failures))
+    if {job.status.exit_code for job in jobs} == {EXIT_REFUSED}:
+        return EXIT_REFUSED
+    return EXIT_SOME_FAILED if failures else EXIT_DONE
+
+
+_NO_ERROR = {None: "ended without saying how", EXIT_INTERRUPTED: "interrupted"}

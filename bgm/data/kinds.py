@@ -1,0 +1,93 @@
+"""What kind of file a name promises: a photograph, one that cannot be read here, a film."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image, features
+
+_PHOTOGRAPHS = frozenset(
+    {"AVIF", "BMP", "DIB", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "SGI", "TGA"}
+    | {"TIFF", "WEBP"}
+)
+"""Formats, by Pillow's names, that hold photographs. HEIF is there once a plug-in registers it."""
+
+_NEEDS = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}
+"""Formats that a build of Pillow may lack, and the feature it then lacks."""
+
+_RAW = (
+    ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .kdc .mef .mos .mrw .nef .nrw .orf "
+    ".pef .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f"
+)
+
+_UNREAD = {
+    _RAW: "a raw photograph; develop it first, to TIFF, PNG or JPEG",
+    ".heic .heics .heif .hif": "a HEIC photograph, which is not read here; save it as JPEG or PNG",
+    ".avif .avifs .jp2 .j2k .webp": "a photograph of a kind that the Pillow installed here does "
+    "not read; a newer Pillow does, or save it as PNG",
+    ".jxl .jxr .wdp .hdp": "a JPEG XL or XR photograph; save it as PNG or TIFF",
+    ".exr .hdr .dpx .cin": "a picture of a film pipeline; save it as PNG or TIFF of 16 bits",
+    ".psd .psb .xcf .kra .ora .afphoto": "a document with layers; export it as TIFF or PNG",
+}
+
+_FILM = "a video; save its frames as pictures first, such as ffmpeg -i film.mp4 frames/%06d.png"
+
+_FILMS = frozenset(
+    {".3g2", ".3gp", ".avi", ".braw", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"}
+    | {".mpg", ".mts", ".mxf", ".ogv", ".r3d", ".webm", ".wmv"}
+)
+
+_PATTERN = re.compile(r"%0?\d*d|#+|[*?]|\[[^\]]+\]|\{[^}]+\}")
+"""What stands for the number of a frame: %04d, ####, *, [0-9], {1..12}."""
+
+
+@lru_cache(maxsize=1)
+def image_suffixes() -> frozenset[str]:
+    """Extensions, in lower case, of the photographs that Pillow reads here."""
+    lacking = {kind for kind, feature in _NEEDS.items() if not features.check(feature)}
+    kinds = _PHOTOGRAPHS - lacking
+    return frozenset(s for s, kind in Image.registered_extensions().items() if kind in kinds)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file has the name of a photograph that can be read."""
+    return path.suffix.lower() in image_suffixes()
+
+
+def is_film(path: Path) -> bool:
+    """Whether a file has the name of a video."""
+    return path.suffix.lower() in _FILMS
+
+
+def why_unread(path: Path) -> str | None:
+    """What a file is that looks like a photograph but is none that can be read, and what helps.
+
+    Returns:
+        Words that go on from "it is"; None for photographs and for anything else.
+    """
+    suffix = path.suffix.lower()
+    if suffix in image_suffixes():
+        return None
+    return next((what for suffixes, what in _UNREAD.items() if suffix in suffixes.split()), None)
+
+
+def why_no_photograph(path: Path) -> str | None:
+    """What a file is that is to be used as a photograph and cannot be: as `why_unread`, or a film.
+
+    A kind that Pillow opens is left to the decoder, whatever its name.
+    """
+    if is_film(path):
+        return _FILM
+    suffix = path.suffix.lower()
+    return None if suffix in Image.registered_extensions() else why_unread(path)
+
+
+def why_missing(path: Path) -> str:
+    """What to say of a path that does not exist; a pattern of frames is named as one."""
+    if _PATTERN.search(path.name) and path.parent.is_dir():
+        return (
+            f"a pattern of frames, not a file; give the folder of the frames instead: {path.parent}"
+        )
+    return "no such file or directory"

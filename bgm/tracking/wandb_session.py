@@ -1,0 +1,114 @@
+"""One run in Weights & Biases: begun without questions, kept in one directory, always ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from bgm.tracking.base import TrackerSettings
+
+log = logging.getLogger(__name__)
+
+_LONGEST_TAG = 64
+
+
+class WandbSession:
+    """A W&B run; W&B's own environment variables win over the settings.
+
+    Args:
+        settings: What is said about the run.
+        folder: Where W&B keeps its files, unless its environment says otherwise.
+        config: The settings to show, as nested plain values.
+        more: Further arguments of `wandb.init`.
+
+    Attributes:
+        wandb: The module.
+        run: The run, to log to.
+    """
+
+    def __init__(
+        self, settings: TrackerSettings, folder: Path, config: dict[str, Any], **more: Any
+    ) -> None:
+        import wandb  # slow to import, and not needed by runs that are not logged to it
+
+        self.wandb = wandb
+        folder = Path(_given("DIR") or folder).absolute()
+        mode = _given("MODE") or settings.mode
+        self._environment = _Environment(folder / "wandb", keep_config=mode != "offline")
+        try:
+            arguments = {**self._arguments(settings, folder, mode), "config": config, **more}
+            self.run: Any = wandb.init(**arguments)
+        except BaseException:
+            self._environment.restore()
+            raise
+
+    def finish(self, exit_code: int) -> None:
+        """End the run."""
+        try:
+            self.run.finish(exit_code=exit_code)
+        finally:
+            self._environment.restore()
+
+    def _arguments(self, settings: TrackerSettings, folder: Path, mode: str) -> dict[str, Any]:
+        """What W&B is told; given one by one, for it looks at its environment only once."""
+        named = _given("TAGS")
+        tags = settings.tags if named is None else named.split(",")
+        quiet = self.wandb.Settings(silent=True, console="off")
+        if mode == "online" and not self._may_log_in(quiet):
+            mode = "offline"
+            log.warning(
+                "no API key of W&B, so the run is kept on disk (tracking.mode=offline); `wandb "
+                "login` or WANDB_API_KEY logs in, `wandb sync %s` sends it then",
+                folder / "wandb" / "offline-run-*",
+            )
+        return {
+            "project": _given("PROJECT") or settings.project,
+            "name": _given("NAME") or settings.name,
+            "group": _given("RUN_GROUP") or settings.group,
+            "job_type": _given("JOB_TYPE") or settings.job_type,
+            "tags": [tag[:_LONGEST_TAG] for tag in tags if tag],
+            "dir": str(folder),
+            "mode": mode,
+            "reinit": "create_new",
+            "settings": quiet,
+        }
+
+    def _may_log_in(self, quiet: Any) -> bool:
+        """Whether there is a key, or what else stands for one; W&B itself would ask for it."""
+        self.wandb.setup(settings=quiet)
+        try:
+            return bool(self.wandb.login(prompt=False))
+        except TypeError:  # before W&B could be told not to ask
+            return self.wandb.api.api_key is not None
+
+
+class _Environment:
+    """Keeps W&B's files in the run's own directory, and empty variables from meaning anything.
+
+    W&B has no other settings for it than variables of the environment; those that are set win.
+
+    Args:
+        folder: Where its files go.
+        keep_config: Whether it shall know what the person has configured for all runs.
+    """
+
+    def __init__(self, folder: Path, *, keep_config: bool) -> None:
+        for name in [name for name in os.environ if name.startswith("WANDB_")]:
+            if not os.environ[name]:
+                del os.environ[name]
+        parts = ["DATA", "CACHE"] if keep_config else ["DATA", "CACHE", "CONFIG"]
+        places = {f"WANDB_{part}_DIR": str(folder / part.lower()) for part in parts}
+        self._own = {name: place for name, place in places.items() if name not in os.environ}
+        os.environ.update(self._own)
+
+    def restore(self) -> None:
+        """Leave the places to the next run of the process."""
+        for name in self._own:
+            os.environ.pop(name, None)
+
+
+def _given(name: str) -> str | None:
+    """A variable of the environment for W&B; an empty one counts as not set."""
+    return os.environ.get(f"WANDB_{name}") or None
