@@ -179,7 +179,7 @@ def test_a_file_that_vanishes_between_listing_and_decoding(matte, shoot, tmp_pat
         (shoot.src / f"{TEAPOT}.jpg").unlink()
         return pairing
 
-    monkeypatch.setattr("bgm.runs.runner.find_pairs", find_and_remove)
+    monkeypatch.setattr("bgm.runs.plan.find_pairs", find_and_remove)
     assert matte().code == 1
     assert "does not exist (any more)" in records(tmp_path / "out")[TEAPOT]["error"]
 

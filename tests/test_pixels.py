@@ -18,7 +18,7 @@ from bgm import load_matting
 from bgm.data.datasets import ZipDataset
 from bgm.data.decode import read_image
 from bgm.data.pairs import Pair
-from bgm.inference.predictor import stack_unit
+from bgm.data.pixels import stack_unit
 
 NAME = "tripod/lemur-brook.jpg"
 

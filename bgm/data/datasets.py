@@ -10,7 +10,6 @@ from pathlib import Path
 from threading import Lock
 
 import cv2
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -18,7 +17,7 @@ from bgm.data.align import align_background
 from bgm.data.decode import MAX_PIXELS, Decoded, decode
 from bgm.data.metadata import Metadata, read_metadata
 from bgm.data.pairs import Pair, list_images
-from bgm.data.pixels import Pixels, as_pixels, clip_to_range, to_unit
+from bgm.data.pixels import as_pixels, as_tensor, clip_to_range, to_unit
 from bgm.errors import DataError
 from bgm.records.fingerprints import InputFile, fingerprint
 from bgm.records.record import Alignment
@@ -208,8 +207,3 @@ class ZipDataset(Dataset[Sample]):
             interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC,
         )
         return as_tensor(clip_to_range(resized))
-
-
-def as_tensor(pixels: Pixels) -> Tensor:
-    """View (H, W, 3) pixels as a (3, H, W) image."""
-    return torch.from_numpy(pixels).permute(2, 0, 1)

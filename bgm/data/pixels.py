@@ -49,6 +49,15 @@ def scale_to_unit(values: Tensor, *images: Tensor) -> Tensor:
     return values.mul_(values.new_tensor(np.repeat(scales, channels).tolist()))
 
 
+def stack_unit(images: tuple[Tensor, ...]) -> Tensor:
+    """Stack N images (3, H, W) of any depths as float32 in [0, 1], (N, 3, H, W)."""
+    import torch
+
+    if len({image.dtype for image in images}) == 1:
+        return to_unit(torch.stack(images))
+    return torch.stack([to_unit(image) for image in images])
+
+
 def to_uint8(pixels: Pixels) -> NDArray[np.uint8]:
     """Round floats in [0, 1] to 8 bits; uint8 is returned as it is."""
     if pixels.dtype == np.uint8:
@@ -68,6 +77,13 @@ def as_type(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
 def clip_to_range(pixels: Pixels) -> Pixels:
     """Clip what resampling let overshoot; whole numbers cannot."""
     return pixels if pixels.dtype.kind == "u" else pixels.clip(0, 1)
+
+
+def as_tensor(pixels: Pixels) -> Tensor:
+    """View (H, W, 3) pixels as a (3, H, W) image."""
+    import torch
+
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def as_pixels(image: Tensor) -> Pixels:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bgm.data.pixels import to_unit
+from bgm.data.pixels import stack_unit
 from bgm.errors import ConfigError, DataError, PredictionError
 from bgm.inference.fast_path import FastPath
 from bgm.inference.fuse import can_pack, channels_last
@@ -224,10 +224,3 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype:
             "and some operations not at all; use float32 or bfloat16"
         )
     return DTYPES[precision]
-
-
-def stack_unit(images: tuple[Tensor, ...]) -> Tensor:
-    """Stack N images (3, H, W) of any depths as float32 in [0, 1], (N, 3, H, W)."""
-    if len({image.dtype for image in images}) == 1:
-        return to_unit(torch.stack(images))
-    return torch.stack([to_unit(image) for image in images])
