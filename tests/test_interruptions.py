@@ -166,7 +166,7 @@ def test_resuming_with_another_checkpoint_is_refused(matte, tmp_path):
 
 
 def test_a_second_run_into_the_same_directory_is_refused(many, bgm, tmp_path):
-    process = start(tmp_path, *many, seconds=2)
+    process = start(tmp_path, *many, free=6)
     try:
         wait_for(process, "1/27")
         for existing in ("resume", "overwrite", "error"):

@@ -114,7 +114,7 @@ def test_speed_is_that_of_the_images_that_were_done(matte, tmp_path, watch):
     assert matte(ALPHA, "on_existing=resume", "tracking.name=watching").code == 0
     summary = watch.last.summary
     assert (summary.written, summary.skipped) == (1, 2)
-    assert summary.images_per_second == pytest.approx(1 / summary.seconds, rel=0.01)
+    assert summary.images_per_second == pytest.approx(1 / summary.seconds, rel=0.05)
     assert summary.seconds <= watch.last.finished - watch.last.started
 
 
@@ -127,7 +127,11 @@ def test_ctrl_c_while_trackers_start_is_an_interruption(matte, tmp_path, watch, 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
 def test_a_closed_terminal_is_an_interruption(matte, tmp_path, watch, monkeypatch):
-    monkeypatch.setattr(watch, "image", lambda *_: os.kill(os.getpid(), signal.SIGHUP))
+    def hang_up(tracker, record, preview):
+        monkeypatch.setattr(watch, "image", lambda *_: None)  # a second one would end it at once
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    monkeypatch.setattr(watch, "image", hang_up)
     assert matte(ALPHA, "tracking.name=watching").code == 130
     for record in records(tmp_path / "out").values():
         assert cv2.imread(str(tmp_path / "out" / record["files"]["pha"])) is not None
