@@ -73,19 +73,19 @@ def test_small_images_are_refined(mode, height, width, scale):
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("setting", "message"),
     [
-        {"backbone": "vgg16"},
-        {"backbone_scale": 0.6},
-        {"backbone_scale": 0},
-        {"refine_mode": "some"},
-        {"refine_kernel_size": 5},
-        {"refine_sample_pixels": -1},
+        ({"backbone": "vgg16"}, "unknown backbone 'vgg16'; there are mobilenetv2, resnet50"),
+        ({"backbone_scale": 0.6}, r"the backbone scale is in \(0, 0.5\], not 0.6"),
+        ({"backbone_scale": 0}, r"the backbone scale is in \(0, 0.5\], not 0$"),
+        ({"refine_mode": "some"}, "unknown refine mode 'some'; there are sampling"),
+        ({"refine_kernel_size": 5}, "kernel size is 1 or 3, not 5"),
+        ({"refine_sample_pixels": -1}, "sample pixels cannot be negative: -1"),
     ],
 )
-def test_impossible_settings_are_refused(settings):
-    with pytest.raises(ValueError, match=r"."):
-        MattingRefine(**{"backbone": "mobilenetv2", **settings})
+def test_impossible_settings_are_refused(setting, message):
+    with pytest.raises(ValueError, match=message):
+        MattingRefine(**{"backbone": "mobilenetv2", **setting})
 
 
 def test_sizes_the_network_cannot_take_are_refused():
