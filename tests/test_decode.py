@@ -311,6 +311,26 @@ def test_adobe_rgb_said_by_exif_alone(tmp_path):
     assert np.abs(by_exif.astype(int) - plain).max() > 20
 
 
+SRGB_PRIMARIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+ADOBE_PRIMARIES = (31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)
+
+
+def test_primaries_that_png_tells_in_numbers(tmp_path):
+    image = Image.new("RGB", (WIDTH, HEIGHT), (100, 180, 90))
+
+    def read(name, primaries, gamma):
+        path = saved(tmp_path, f"{name}.png", image)
+        add_chunk(path, b"cHRM", struct.pack(">8I", *primaries))
+        add_chunk(path, b"gAMA", struct.pack(">I", gamma))
+        return read_image(path)[0, 0].tolist()
+
+    wide = read_image(saved(tmp_path, "adobe.png", image, icc_profile=adobe_rgb()))[0, 0]
+    np.testing.assert_allclose(read("wide", ADOBE_PRIMARIES, 45455), wide, atol=3)
+    assert read("srgb", SRGB_PRIMARIES, 45455) == [100, 180, 90]
+    assert read("linear", SRGB_PRIMARIES, 100000)[0] == pytest.approx(168, abs=1)
+    assert read("nonsense", (0,) * 8, 45455) == [100, 180, 90]
+
+
 @pytest.mark.parametrize("kind", ["no header", "bad value", "text"])
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_damaged_exif_does_not_refuse_whole_pixels(tmp_path, rgb, kind, suffix):

@@ -6,6 +6,7 @@ import io
 import logging
 import struct
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ Unit = NDArray[np.float32]
 
 # What LittleCMS takes for images with an alpha channel or a palette.
 _OPAQUE = {"LA": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB", "1": "L"}
+_COLOURED = ("RGB", "RGBA", "P")
 _MODES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK", "Lab": "LAB"}
 _ROUNDING = 2  # levels of 255 by which what is sRGB may differ from it after a conversion
 
@@ -32,17 +34,25 @@ _XYZ_TO_SRGB = np.array(
     np.float32,
 )
 _D50 = np.array([0.9642, 1.0, 0.8249], np.float32)
+_D65 = (0.3127, 0.3290)
+_BRADFORD = np.array(
+    [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
+)
+_USUAL_GAMMA = 1 / 2.2
 
 
 def foreign_profile(image: Image.Image) -> bytes | None:
     """The profile that an image must be converted from; None if it is sRGB or says nothing.
 
-    A profile counts before what EXIF says.
+    A profile counts before what PNG or EXIF say in other ways.
     """
     embedded = image.info.get("icc_profile")
     if embedded:
         return foreign(embedded)
-    return adobe_rgb() if _says_adobe_rgb(image) else None
+    if _says_adobe_rgb(image):
+        return adobe_rgb()
+    said = _said_by_png(image)
+    return foreign(said) if said else None
 
 
 @lru_cache(maxsize=8)
@@ -180,18 +190,54 @@ def _says_adobe_rgb(image: Image.Image) -> bool:
     return colour_space != 1 and str(index).strip("\0 ") == "R03"
 
 
-@lru_cache(maxsize=1)
+def _said_by_png(image: Image.Image) -> bytes | None:
+    """A profile of the primaries and gamma that a PNG tells in numbers; None if it does not.
+
+    The usual gamma of 1/2.2 stands for the curve of sRGB, which old software could only say so.
+    """
+    numbers, gamma = image.info.get("chromaticity"), image.info.get("gamma", _USUAL_GAMMA)
+    if numbers is None or "srgb" in image.info or not gamma > 0 or image.mode not in _COLOURED:
+        return None
+    white, *primaries = ((numbers[i], numbers[i + 1]) for i in range(0, 8, 2))
+    is_usual = abs(gamma - _USUAL_GAMMA) < 0.01
+    try:
+        return matrix_profile(tuple(primaries), white, None if is_usual else 1 / gamma)
+    except (ZeroDivisionError, np.linalg.LinAlgError, struct.error, OverflowError):
+        return None  # numbers that no light has
+
+
 def adobe_rgb() -> bytes:
-    """A profile with the primaries of Adobe RGB (1998), adapted to D50, and its gamma."""
+    """A profile of Adobe RGB (1998)."""
+    return matrix_profile(((0.64, 0.33), (0.21, 0.71), (0.15, 0.06)), _D65, 2.19921875)
 
-    def xyz(*values: float) -> bytes:
-        return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(v * 65536) for v in values))
 
-    curve = b"curv\0\0\0\0" + struct.pack(">IHH", 1, round(2.19921875 * 256), 0)
-    name = b"desc\0\0\0\0" + struct.pack(">I", 10) + b"Adobe RGB\0" + bytes(78 + 12)
-    tags = {b"desc": name, b"cprt": b"text\0\0\0\0none\0\0\0\0", b"wtpt": xyz(0.9642, 1, 0.8249)}
-    tags |= {b"rXYZ": xyz(0.60974, 0.31111, 0.01947), b"gXYZ": xyz(0.20528, 0.62567, 0.06087)}
-    tags |= {b"bXYZ": xyz(0.14919, 0.06322, 0.74457)}
+@lru_cache(maxsize=8)
+def matrix_profile(
+    primaries: tuple[tuple[float, float], ...], white: tuple[float, float], gamma: float | None
+) -> bytes:
+    """An ICC profile of a colour space that primaries and a curve define.
+
+    Args:
+        primaries: CIE x and y of red, green and blue.
+        white: CIE x and y of white.
+        gamma: Exponent from values to light; None for the curve of sRGB.
+
+    Raises:
+        numpy.linalg.LinAlgError: The primaries span no space.
+    """
+
+    def xyz(values: NDArray[Any]) -> bytes:
+        return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(float(v) * 65536) for v in values))
+
+    if gamma is None:
+        formula = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+        curve = b"para\0\0\0\0" + struct.pack(">HH5i", 3, 0, *(round(v * 65536) for v in formula))
+    else:
+        curve = b"curv\0\0\0\0" + struct.pack(">IHH", 1, round(gamma * 256), 0)
+    name = b"desc\0\0\0\0" + struct.pack(">I", 10) + b"primaries\0" + bytes(78 + 12)
+    columns = _adapted(primaries, white)
+    tags = {b"desc": name, b"cprt": b"text\0\0\0\0none\0\0\0\0", b"wtpt": xyz(_D50)}
+    tags |= {tag: xyz(columns[:, i]) for i, tag in enumerate((b"rXYZ", b"gXYZ", b"bXYZ"))}
     tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
     table, body, at = b"", b"", 132 + 12 * len(tags)
     for tag, data in tags.items():
@@ -199,5 +245,19 @@ def adobe_rgb() -> bytes:
         body += data + bytes(-len(data) % 4)
     head = struct.pack(">I4sI", at + len(body), b"none", 0x02100000) + b"mntrRGB XYZ "
     head += struct.pack(">6H", 1998, 11, 1, 0, 0, 0) + b"acsp" + bytes(28)
-    head += xyz(0.9642, 1, 0.8249)[8:] + bytes(48)
+    head += xyz(_D50)[8:] + bytes(48)
     return head + struct.pack(">I", len(tags)) + table + body
+
+
+def _adapted(
+    primaries: tuple[tuple[float, float], ...], white: tuple[float, float]
+) -> NDArray[np.float64]:
+    """The XYZ of red, green and blue as columns, adapted to D50 (Bradford)."""
+
+    def light(x: float, y: float) -> NDArray[np.float64]:
+        return np.array([x / y, 1, (1 - x - y) / y])
+
+    columns = np.stack([light(*primary) for primary in primaries], 1)
+    columns = columns * np.linalg.solve(columns, light(*white))
+    scale = (_BRADFORD @ _D50) / (_BRADFORD @ light(*white))
+    return np.asarray(np.linalg.inv(_BRADFORD) @ (scale[:, None] * (_BRADFORD @ columns)))
