@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import records
 from PIL import Image
 
 from bgm.evaluation import METRICS, alpha_errors, foreground_mse, unknown_band
@@ -103,3 +104,16 @@ def test_full_hd_takes_less_than_half_a_second_on_one_core():
     finally:
         cv2.setNumThreads(threads)
     assert min(times) < 0.5
+
+
+def test_an_image_without_a_trimap_is_not_scored_in_another_region(matte, shoot, tmp_path):
+    trimap = tmp_path / "trimaps/product/teapot.png"
+    trimap.parent.mkdir(parents=True)
+    with Image.open(shoot.pha / "product/teapot.png") as alpha:
+        Image.new("L", alpha.size, 128).save(trimap)
+    scored = [f"data.pha={shoot.pha}", f"data.trimap={tmp_path / 'trimaps'}"]
+    assert matte(*scored, "data.unmatched=skip", "outputs.types=[pha]").code == 0
+    found = records(tmp_path / "out")
+    assert found["product/teapot"]["scores"]["mse"] is not None
+    assert found["tripod/lemur-brook"]["scores"] == {}
+    assert "no trimap" in found["tripod/lemur-brook"]["error"]

@@ -35,6 +35,7 @@ class Scorer:
         self._truths = truths
         self._unknown_only = unknown_only
         self._band = band
+        self._has_trimaps = any("trimap" in files for files in truths.values())
 
     def files(self, name: str) -> Mapping[str, Path]:
         """The files that one image is compared with, by kind."""
@@ -55,7 +56,8 @@ class Scorer:
             an image without truth.
 
         Raises:
-            DataError: The truth cannot be read or has another size.
+            DataError: The truth cannot be read or has another size; or others have a trimap and
+                this image has none, which would be another region.
         """
         truth = self.files(name)
         if "pha" not in truth:
@@ -66,6 +68,8 @@ class Scorer:
         if self._unknown_only and "trimap" in truth:
             trimap = read_alpha(truth["trimap"])
             _check_size(alpha, trimap, "trimap", truth["trimap"])
+        elif self._unknown_only and self._has_trimaps:
+            raise DataError("it has no trimap, others have")
         elif self._unknown_only:
             trimap = unknown_band(true, self._band)
         scores = alpha_errors(alpha, true, trimap)
