@@ -74,11 +74,11 @@ class FastPath:
         self._refiners[ratio] = refine
         outputs = []
         for index, (src, bgr) in enumerate(pairs):
-            coarse = known[index, ..., _COLOUR_FIRST].numpy()
-            enlarged = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+            coarse = known[index, ..., _COLOUR_FIRST]
+            enlarged = cv2.resize(coarse.numpy(), (width, height), interpolation=cv2.INTER_LINEAR)
             whole = torch.from_numpy(enlarged)
             refined = refine(src, bgr, known[index], chosen[index], whole)
-            total = known[index, ..., _COLOUR_FIRST].sum() + err[index].sum() + refined
+            total = coarse.sum() + err[index].sum() + refined
             rgba = _add_source(whole, src)
             outputs.append(FastOutput(rgba, err[index], chosen[index], bool(total.isfinite())))
         return outputs
