@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bgm.config.export import ExportConfig
 from bgm.config.schema import (
     BenchmarkConfig,
     CompareConfig,
@@ -25,7 +26,9 @@ from bgm.config.training import TrainConfig
 from bgm.data.named_colours import parse_colour
 from bgm.errors import ConfigError
 
-Schema = TypeVar("Schema", Config, EvaluateConfig, CompareConfig, BenchmarkConfig, TrainConfig)
+Schema = TypeVar(
+    "Schema", Config, EvaluateConfig, CompareConfig, BenchmarkConfig, TrainConfig, ExportConfig
+)
 
 PATHS = (
     *("data.src", "data.bgr", "data.pha", "data.fgr", "data.trimap"),
