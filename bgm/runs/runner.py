@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import torch
 
+from bgm.config.identity import settings_hash
 from bgm.config.schema import Config, OnExisting, OnOutOfMemory
 from bgm.data import Pair, leave_limit_to_settings, prefetch
 from bgm.data.datasets import Sample, ZipDataset
@@ -34,7 +35,7 @@ from bgm.runs.plan import Plan, make_plan
 from bgm.runs.preflight import create_output_dir, warn_of_little_space
 from bgm.runs.provenance import describe
 from bgm.runs.repeat import check_same
-from bgm.runs.resume import earlier_files, remove_partial_files, split
+from bgm.runs.resume import remove_partial_files, split
 from bgm.tracking import Preview, RunInfo, Tracker
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Run:
         directory: Where it writes; locked until the run has ended.
         pairs: What is to be matted.
         settled: Records of what needs no work: skipped and unmatched images.
-        earlier: Files of an earlier run that give way, by image and type.
+        earlier: Files of earlier runs that give way, by image.
         matting: The network.
         trackers: Who is told.
     """
@@ -58,7 +59,7 @@ class Run:
     directory: RunDirectory
     pairs: list[Pair]
     settled: list[ImageRecord]
-    earlier: dict[str, dict[str, str]]
+    earlier: dict[str, list[str]]
     matting: Matting
     trackers: list[Tracker]
 
@@ -101,7 +102,7 @@ def _open(plan: Plan, matting: Matting) -> Run:
     try:
         pairs, done = split(plan, directory, matting.checkpoint)
         overwrites = config.on_existing is OnExisting.overwrite
-        earlier = earlier_files(directory) if overwrites else {}
+        earlier = directory.remember_files() if overwrites else {}
         remove_partial_files(plan.output_dir, [spec.type for spec in plan.specs])
         warn_of_little_space(pairs, plan.specs, plan.output_dir)
     except BaseException:
@@ -137,6 +138,7 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     status, error = "failed", None
     try:
         with stop:
+            facts["config_sha256"] = settings_hash(resolved)
             run.directory.begin(images, resolved, facts, run.settled)
             info = RunInfo(run.plan.output_dir, images, resolved, facts, run.settled)
             for tracker in run.trackers:
@@ -165,12 +167,14 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
 def _finish(run: Run, summary: Summary) -> Summary:
     """Close the records, tell everybody, let other runs in."""
     try:
-        run.directory.finish(summary)
-    except WriteError as unwritable:
-        summary = replace(summary, status="failed", error=str(unwritable))
-    for tracker in run.trackers:
-        tracker.finish(summary)
-    run.directory.release()
+        try:
+            run.directory.finish(summary)
+        except WriteError as unwritable:
+            summary = replace(summary, status="failed", error=str(unwritable))
+        for tracker in run.trackers:
+            tracker.finish(summary)
+    finally:
+        run.directory.release()
     return summary
 
 
