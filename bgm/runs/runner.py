@@ -35,6 +35,7 @@ from bgm.runs.preflight import create_output_dir, warn_of_little_space
 from bgm.runs.provenance import describe
 from bgm.runs.repeat import check_same
 from bgm.runs.resume import earlier_files, remove_partial_files, split
+from bgm.storage import locate
 from bgm.tracking import Preview, RunInfo, Tracker
 
 log = logging.getLogger(__name__)
@@ -63,13 +64,19 @@ class Run:
     trackers: list[Tracker]
 
 
-def prepare(config: Config, output_dir: Path, matting: Matting | None = None) -> Run:
+def prepare(
+    config: Config,
+    output_dir: Path,
+    matting: Matting | None = None,
+    working: Path | None = None,
+) -> Run:
     """Check everything that can be checked, load the network, make the output directory.
 
     Args:
         config: What is asked for.
         output_dir: Where to write.
         matting: The network, if it is loaded already.
+        working: Where on this machine the run keeps its records, if `output_dir` is not here.
 
     Raises:
         BgmError: Something is wrong; no image has been touched.
@@ -78,8 +85,8 @@ def prepare(config: Config, output_dir: Path, matting: Matting | None = None) ->
     plan = make_plan(config, output_dir)
     matting = matting or load_network(config)
     if config.repeat is not None and matting.checkpoint is not None:
-        check_same(Path(config.repeat), plan.inputs(), matting.checkpoint)
-    return _open(plan, matting)
+        check_same(locate(config.repeat), plan.inputs(), matting.checkpoint)
+    return _open(plan, matting, working)
 
 
 def set_up_process(config: Config) -> None:
@@ -91,12 +98,13 @@ def set_up_process(config: Config) -> None:
     cv2.setRNGSeed(config.seed)  # RANSAC of the alignment
 
 
-def _open(plan: Plan, matting: Matting) -> Run:
+def _open(plan: Plan, matting: Matting, working: Path | None) -> Run:
     """Make and lock the directory; tell what is to be done there from what is done."""
     config = plan.config
     trackers = create_trackers(config.tracking, plan.output_dir)
     create_output_dir(plan.output_dir)
-    directory = RunDirectory(plan.output_dir)
+    directory = RunDirectory(plan.output_dir, working)
+    directory.working.mkdir(parents=True, exist_ok=True)
     directory.lock()
     try:
         pairs, done = split(plan, directory, matting.checkpoint)
@@ -138,7 +146,14 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     try:
         with stop:
             run.directory.begin(images, resolved, facts, run.settled)
-            info = RunInfo(run.plan.output_dir, images, resolved, facts, run.settled)
+            info = RunInfo(
+                run.plan.output_dir,
+                images,
+                resolved,
+                facts,
+                run.settled,
+                run.directory.working,
+            )
             for tracker in run.trackers:
                 tracker.start(info)
             with memory, clock:  # the trackers' start is not the work's
