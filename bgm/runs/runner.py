@@ -22,7 +22,8 @@ from bgm.inference.fallback import Fallback
 from bgm.inference.matting import Matting
 from bgm.inference.memory import MemoryMeter
 from bgm.outputs import PictureFolders
-from bgm.records.directory import RunDirectory
+from bgm.records.alignments import Alignments
+from bgm.records.directory import STATUS_FILE, RunDirectory
 from bgm.records.record import ImageRecord
 from bgm.records.summary import Summary, Tally
 from bgm.records.timing import Timer
@@ -221,9 +222,19 @@ def _samples(run: Run, workers: int) -> Generator[Sample | Exception, None, None
     dataset = ZipDataset(
         run.pairs,
         align=data.align,
+        alignments=known_alignments(run.plan) if data.align else None,
         resize_background=data.resize_background,
         max_pixels=round(data.max_megapixels * 1e6),
         metadata=run.plan.config.outputs.metadata,
     )
     load = partial(steps.load, dataset)
     return prefetch(load, len(dataset), workers, lambda index: run.pairs[index].name)
+
+
+def known_alignments(plan: Plan) -> Alignments:
+    """What this run, the run that it repeats and the other jobs of its sweep found before."""
+    output_dir = plan.output_dir
+    earlier = [Path(plan.config.repeat)] if plan.config.repeat is not None else []
+    if (output_dir / STATUS_FILE).exists():
+        earlier += [path.parent for path in output_dir.parent.glob(f"*/{STATUS_FILE}")]
+    return Alignments(output_dir, earlier)
