@@ -12,6 +12,7 @@ from bgm.inference.predictor import Predictor
 from bgm.inference.scale import split_settings
 from bgm.networks import CoarseNetwork, MattingBase, MattingRefine
 from bgm.networks.checkpoints import CheckpointInfo, find_checkpoint, load_checkpoint
+from bgm.storage import locate
 
 
 class Matting:
@@ -83,7 +84,7 @@ def load_matting(
     chosen_device = select_device(device)
     plain, _ = split_settings(settings, None)
     network = create_network(model, backbone, **plain)
-    directory = Path(checkpoints_dir).expanduser() if checkpoints_dir else None
+    directory = locate(checkpoints_dir) if checkpoints_dir else None
     path = find_checkpoint(str(checkpoint), model, backbone, directory)
     info = load_checkpoint(network, path, model, backbone)
     _, rule = split_settings(settings, info.coarse_side)

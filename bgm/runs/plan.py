@@ -14,6 +14,7 @@ from bgm.outputs import LayerBuilder, LayerSpec
 from bgm.records.record import ImageRecord
 from bgm.runs.build import create_scorer, layer_specs
 from bgm.runs.preflight import check_paths
+from bgm.storage import locate
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ def make_plan(config: Config, output_dir: Path) -> Plan:
     """
     check_paths(config, output_dir)
     pairing = find_pairs(
-        Path(config.data.src),
-        Path(config.data.bgr),
+        locate(config.data.src),
+        locate(config.data.bgr),
         skip_unmatched=config.data.unmatched is Unmatched.skip,
     )
     if not pairing.pairs:
