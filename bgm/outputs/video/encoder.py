@@ -1,0 +1,269 @@
+"""Encodes the frames of one layer into one video file, with sound, time code and tags."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from errno import EIO
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from bgm.config.video import VideoFormat
+from bgm.data.video.clip import ClipInfo
+from bgm.data.video.library import load_av
+from bgm.errors import WriteError, write_error
+from bgm.layers import Pixels
+from bgm.outputs.video.sound import Sound
+from bgm.records.atomic import PARTIAL_SUFFIX, in_words
+
+_MUXERS = {"mkv": "matroska", "mka": "matroska", "m4v": "mp4", "ts": "mpegts"}
+_BT709, _SRGB_MATRIX = 1, 0
+_LIMITED, _FULL = 1, 2
+_SOURCES = {
+    (1, 8): "gray",
+    (1, 16): "gray16le",
+    (3, 8): "rgb24",
+    (3, 16): "rgb48le",
+    (4, 8): "rgba",
+    (4, 16): "rgba64le",
+}
+
+UNFINISHED = ".unfinished"
+"""Stands before the extension of a file that was interrupted, and can be played as far as it goes."""
+
+
+@dataclass(frozen=True)
+class FilePlan:
+    """What a video file is to hold besides its frames.
+
+    Attributes:
+        path: Its final name.
+        format: How it is stored.
+        info: The clip it is made from.
+        timecode: Of its first frame, or None.
+        sound: Makes what copies the sound into an open container; None without sound.
+    """
+
+    path: Path
+    format: VideoFormat
+    info: ClipInfo
+    timecode: str | None
+    sound: Callable[[Any], Sound] | None
+
+
+class VideoEncoder:
+    """One video file on its way.
+
+    It is written under a temporary name beside its own. Nothing here is safe to be used by two
+    threads at once.
+
+    Args:
+        plan: What it is to hold.
+
+    Attributes:
+        frames: Frames that were encoded.
+    """
+
+    def __init__(self, plan: FilePlan) -> None:
+        self.plan = plan
+        self.frames = 0
+        self.pixel_format = ""
+        self._av = load_av()
+        self._container: Any = None
+        self._stream: Any = None
+        self._sound: Sound | None = None
+        self._partial = plan.path.with_name(f".{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}")
+        self._reformatter = self._av.video.reformatter.VideoReformatter()
+        self._durations: dict[int, int] = {}
+        self._last: Any = None
+        self._early: list[tuple[int, int | None]] = []
+
+    def write(self, pixels: Pixels, time: int, duration: int | None) -> None:
+        """Encode one frame.
+
+        Args:
+            pixels: (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16, RGB(A).
+            time: When it is shown, in the clip's time base; later than the one before.
+            duration: For how long, if that is known.
+
+        Raises:
+            WriteError: It cannot be encoded or stored.
+        """
+        with self._in_words():
+            if self._container is None:
+                self._open(pixels)
+            frame = self._convert(pixels)
+            self._last = frame
+            for earlier in self._early:
+                self._encode(frame, *earlier)
+            self._early.clear()
+            self._encode(frame, time, duration)
+
+    def repeat(self, time: int, duration: int | None) -> None:
+        """Show the frame before once more; before the first one, the first one that comes.
+
+        Raises:
+            WriteError: It cannot be stored.
+        """
+        if self._last is None:
+            self._early.append((time, duration))
+            return
+        with self._in_words():
+            self._encode(self._last, time, duration)
+
+    def finish(self, *, whole: bool) -> Path | None:
+        """End the file and give it its name.
+
+        Args:
+            whole: Whether it holds all of the clip; if not its name says so.
+
+        Returns:
+            The file; None if there was no frame.
+
+        Raises:
+            WriteError: It cannot be ended; nothing is left of it.
+        """
+        if self._container is None:
+            return None
+        path = self.plan.path
+        if not whole:
+            path = path.with_name(f"{path.stem}{UNFINISHED}{path.suffix}")
+        try:
+            with self._in_words():
+                if self._sound is not None:
+                    self._sound.finish(None if whole else self._seconds())
+                self._mux(self._stream.encode(None))
+                self._container.close()
+                self._container = None
+                with in_words(path):
+                    _sync(self._partial)
+                    os.replace(self._partial, path)  # noqa: PTH105 - replaces everywhere
+        except WriteError:
+            self.abandon()
+            raise
+        if whole:
+            left = path.with_name(f"{path.stem}{UNFINISHED}{path.suffix}")
+            with suppress(OSError):
+                left.unlink(missing_ok=True)
+        return path
+
+    def abandon(self) -> None:
+        """Leave nothing of the file."""
+        with suppress(Exception):
+            if self._sound is not None:
+                self._sound.close()
+        with suppress(Exception):
+            if self._container is not None:
+                self._container.close()
+        self._container = None
+        with suppress(OSError):
+            self._partial.unlink(missing_ok=True)
+
+    def _open(self, pixels: Pixels) -> None:
+        plan, form, info = self.plan, self.plan.format, self.plan.info
+        channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+        stored = form.pixels_for(channels, 8 * pixels.itemsize)
+        if stored is None:
+            raise WriteError(f"{plan.path}: the format does not take {channels} channels")
+        self.pixel_format = stored
+        muxer = _MUXERS.get(form.extension, form.extension)
+        with in_words(plan.path):
+            plan.path.parent.mkdir(parents=True, exist_ok=True)
+        self._container = self._av.open(
+            str(self._partial), "w", format=muxer, container_options=dict(form.container_options)
+        )
+        self._container.metadata.update(info.tags)
+        if plan.timecode is not None:
+            self._container.metadata["timecode"] = plan.timecode
+        stream = self._container.add_stream(form.codec, rate=info.rate)
+        height, width = pixels.shape[:2]
+        fill = 2 if form.even else 1
+        stream.width, stream.height = width + -width % fill, height + -height % fill
+        stream.pix_fmt = stored
+        stream.options = dict(form.options)
+        context = stream.codec_context
+        context.time_base = info.time_base
+        context.sample_aspect_ratio = info.aspect
+        context.thread_type = "AUTO"
+        context.color_range = _FULL if form.full_range else _LIMITED
+        context.color_primaries = context.color_trc = _BT709
+        context.colorspace = _SRGB_MATRIX if _is_rgb(stored) else _BT709
+        self._stream = stream
+        if plan.sound is not None and form.audio is not None:
+            self._sound = plan.sound(self._container)
+
+    def _convert(self, pixels: Pixels) -> Any:
+        """A frame as it is encoded: converted, and tagged with what it was converted to."""
+        height, width = self._stream.height, self._stream.width
+        if pixels.shape[:2] != (height, width):
+            down, right = height - pixels.shape[0], width - pixels.shape[1]
+            if not (0 <= down <= 1 and 0 <= right <= 1):
+                raise WriteError(f"{self.plan.path}: the size of the frames changes")
+            pixels = cv2.copyMakeBorder(pixels, 0, down, 0, right, cv2.BORDER_REPLICATE)
+        channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+        if channels == 1 and not self.pixel_format.startswith("gray"):
+            pixels, channels = np.repeat(pixels[..., None], 3, 2), 3
+        source = _SOURCES[channels, 8 * pixels.itemsize]
+        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=source)
+        if source == self.pixel_format:
+            return frame
+        reformatter = self._av.video.reformatter
+        flags = reformatter.Interpolation
+        is_rgb = _is_rgb(self.pixel_format)
+        return self._reformatter.reformat(
+            frame,
+            format=self.pixel_format,
+            dst_colorspace=None if is_rgb else _BT709,
+            dst_color_range=_FULL if self.plan.format.full_range or is_rgb else _LIMITED,
+            interpolation=flags.BICUBIC | flags.ACCURATE_RND | flags.FULL_CHR_H_INP,
+            threads=1,
+        )
+
+    def _encode(self, frame: Any, time: int, duration: int | None) -> None:
+        frame.pts, frame.time_base = time, self.plan.info.time_base
+        if duration is not None:
+            self._durations[time] = duration
+        self._mux(self._stream.encode(frame))
+        self.frames += 1
+        self._time = time
+        if self._sound is not None:
+            self._sound.copy_until(self._seconds())
+
+    def _seconds(self) -> Fraction:
+        return self._time * self.plan.info.time_base
+
+    def _mux(self, packets: list[Any]) -> None:
+        for packet in packets:
+            duration = self._durations.pop(packet.pts, None)
+            if duration is not None:
+                packet.duration = duration
+            self._container.mux(packet)
+
+    @contextmanager
+    def _in_words(self) -> Any:
+        """Turn what FFmpeg has against something into a `WriteError`."""
+        try:
+            yield
+        except (self._av.error.FFmpegError, OSError) as error:
+            number = getattr(error, "errno", None) or EIO
+            text = getattr(error, "strerror", None) or str(error)
+            raise write_error(self.plan.path, OSError(number, text)) from error
+        except ValueError as error:
+            raise WriteError(f"{self.plan.path} cannot be encoded: {error}") from error
+
+
+def _is_rgb(pixel_format: str) -> bool:
+    return pixel_format.startswith(("rgb", "bgr", "gbr", "argb", "abgr"))
+
+
+def _sync(path: Path) -> None:
+    """Bring a file to the disk, or a power cut could leave an empty one of its final name."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
