@@ -22,6 +22,7 @@ from bgm.config.schema import Config
 from bgm.config.training import TrainConfig
 from bgm.config.validation import PATHS, parse_config
 from bgm.errors import ConfigError
+from bgm.layers import LAYERS
 from bgm.records.directory import flatten
 from bgm.runs.interruption import StopRequest
 
@@ -63,9 +64,9 @@ PATHS_OF_A_RUN = [key for key in PATHS if key in dict(flatten(RUN))]
         (["on_existing=ask"], "expected one of [error, resume, skip, overwrite]"),
         (["data.workers=0"], "data.workers=0: must be 1 or more"),
         (["data.unmatched=drop"], "expected one of [error, skip]"),
-        (["outputs.types=[pha,xyz]"], "expected one of [com, pha, fgr, err, ref]"),
+        (["outputs.types=[pha,xyz]"], f"expected one of [{', '.join(LAYERS)}]"),
         (["outputs.types=com"], "must be a list, in brackets: outputs.types=[...]"),
-        (["outputs.types=[]"], "must be at least one of com, pha, fgr, err, ref"),
+        (["outputs.types=[]"], f"must be at least one of {', '.join(LAYERS)}"),
         (["outputs.types=[pha,pha]"], "must be different layers"),
         (["outputs.fgr.format=gif"], "expected one of [png, jpg, webp, tiff]"),
         (["outputs.fgr.quality=0"], "outputs.fgr.quality=0: must be from 1 to 100"),
@@ -160,7 +161,7 @@ def test_the_defaults_are_those_of_the_contract():
     assert config.model.backbone_scale == 0.25
     refine = config.refine
     assert (refine.sample_pixels, refine.threshold, refine.kernel_size) == (80_000, 0.1, 3)
-    assert [layer.name for layer in config.outputs.types] == ["com", "pha", "fgr"]
+    assert config.outputs.types == ["com", "pha", "fgr"]
     assert config.outputs.com.format.name == "png"
     assert config.outputs.pha.format.name == config.outputs.fgr.format.name == "jpg"
     assert (config.checkpoint, config.seed, config.precision.name) == ("auto", 0, "float32")

@@ -24,12 +24,14 @@ from bgm.config.schema import (
 from bgm.config.training import TrainConfig
 from bgm.data.named_colours import parse_colour
 from bgm.errors import ConfigError
+from bgm.layers import LAYERS
 
 Schema = TypeVar("Schema", Config, EvaluateConfig, CompareConfig, BenchmarkConfig, TrainConfig)
 
 PATHS = (
     *("data.src", "data.bgr", "data.pha", "data.fgr", "data.trimap"),
-    *("checkpoint", "checkpoints_dir", "outputs.com.background", "repeat"),
+    *("checkpoint", "checkpoints_dir", "repeat"),
+    *(f"outputs.{name}.{key}" for name, layer in LAYERS.items() for key in layer.paths),
     *("pred", "true", "trimap", "output_dir", "data.alphas", "data.cache"),
 )
 """Keys of paths, which may be relative to the current directory."""

@@ -178,7 +178,8 @@ class Pipeline:
                 self._report(record.fail(steps.explain(error)))
 
     def _pass_on(self, sample: Sample, record: ImageRecord, matte: Matte) -> None:
-        layers, pixels = steps.build(self._parts.fallback, self._parts.build_layers, record, matte)
+        parts = self._parts
+        layers, pixels = steps.build(parts.fallback, parts.build_layers, sample, record, matte)
         draw = None
         if self._samples:
             self._samples -= 1

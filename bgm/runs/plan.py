@@ -10,9 +10,10 @@ from bgm.config.schema import Config, Unmatched
 from bgm.data import Pair, describe, find_pairs
 from bgm.errors import DataError
 from bgm.evaluation import Scorer
-from bgm.outputs import LayerBuilder, LayerSpec
+from bgm.layers import LayerSpec
+from bgm.outputs import LayerBuilder
 from bgm.records.record import ImageRecord
-from bgm.runs.build import create_scorer, layer_specs
+from bgm.runs.build import create_scorer, kept_layers
 from bgm.runs.preflight import check_paths
 
 
@@ -25,7 +26,7 @@ class Plan:
         output_dir: Where to write.
         pairs: Every photograph with its plate.
         unmatched: Records of files that have no partner.
-        specs: The layers to keep of each matte.
+        specs: How the layers are stored that are kept of each matte.
         build_layers: What makes them.
         score: Compares a matte with the truth; None without truth.
     """
@@ -66,13 +67,13 @@ def make_plan(config: Config, output_dir: Path) -> Plan:
     if not pairing.pairs:
         what = describe(pairing.leftovers, "file without partner")
         raise DataError(f"no photograph has a background\n{what}")
-    specs = layer_specs(config.outputs)
+    layers = kept_layers(config.outputs)
     return Plan(
         config=config,
         output_dir=output_dir,
         pairs=pairing.pairs,
         unmatched=[ImageRecord(name, "unmatched", why) for name, why in pairing.leftovers.items()],
-        specs=specs,
-        build_layers=LayerBuilder(specs),
+        specs=[layer.spec for layer in layers],
+        build_layers=LayerBuilder(layers),
         score=create_scorer(config, pairing.pairs),
     )

@@ -12,14 +12,12 @@ from PIL import Image
 from bgm.config.schema import Config
 from bgm.data import Pair
 from bgm.data.kinds import why_missing
-from bgm.data.named_colours import parse_colour
 from bgm.errors import ConfigError
-from bgm.outputs import LayerSpec
+from bgm.layers import LAYERS, LayerSpec
 
 log = logging.getLogger(__name__)
 
 _LOOKED_AT = 20
-_CHANNELS = {"com": 4, "pha": 1, "fgr": 3, "err": 1, "ref": 1}
 _BYTES_PER_PIXEL = {"png": 0.8, "jpg": 0.3, "webp": 0.3, "tiff": 1.0}  # and channel, cautiously
 
 
@@ -41,13 +39,8 @@ def check_paths(config: Config, output_dir: Path) -> None:
             )
     if config.checkpoints_dir is not None and not Path(config.checkpoints_dir).is_dir():
         raise ConfigError(f"checkpoints_dir={config.checkpoints_dir}: no such directory")
-    background = config.outputs.com.background
-    is_path = background is not None and parse_colour(background) is None
-    if is_path and not Path(str(background)).is_file():
-        raise ConfigError(
-            f"outputs.com.background={background}: neither a colour (white, '#00ff88') nor an "
-            "image file"
-        )
+    for name, layer in LAYERS.items():
+        layer.check_files(config.outputs.layer(name))
 
 
 def create_output_dir(output_dir: Path) -> None:
@@ -77,7 +70,7 @@ def warn_of_little_space(
     ]
     if not pixels:
         return
-    per_pixel = sum(_BYTES_PER_PIXEL[spec.format] * _CHANNELS[spec.type] for spec in specs)
+    per_pixel = sum(_BYTES_PER_PIXEL[spec.format] * LAYERS[spec.type].channels for spec in specs)
     needed = len(pairs) * sum(pixels) / len(pixels) * per_pixel
     free = shutil.disk_usage(output_dir).free
     if needed > free:

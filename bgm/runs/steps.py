@@ -89,7 +89,11 @@ def matte(
 
 
 def build(
-    fallback: Fallback, build_layers: LayerBuilder, record: ImageRecord, matte: Matte
+    fallback: Fallback,
+    build_layers: LayerBuilder,
+    sample: Sample,
+    record: ImageRecord,
+    matte: Matte,
 ) -> tuple[dict[str, Pixels], NDArray[Any]]:
     """Make the layers of a matte, where it is if there is memory for them.
 
@@ -99,7 +103,7 @@ def build(
 
     def make(matte: Matte) -> tuple[dict[str, Pixels], NDArray[Any]]:
         pixels = to_rgba8(matte)
-        return build_layers(matte, pixels), pixels
+        return build_layers(matte, sample.src, sample.bgr, pixels), pixels
 
     with Timer() as building:
         made, remark = fallback.build(matte, make)
