@@ -22,9 +22,12 @@ from bgm.config.schema import (
     to_plain,
 )
 from bgm.config.training import TrainConfig
+from bgm.config.video import FORMATS_FOLDER, load_format
 from bgm.data.named_colours import parse_colour
+from bgm.data.video.plates import own_plate
 from bgm.errors import ConfigError
-from bgm.layers import LAYERS
+from bgm.layers import LAYERS, VIDEO_FORMATS
+from bgm.locations import conf_directory
 
 Schema = TypeVar("Schema", Config, EvaluateConfig, CompareConfig, BenchmarkConfig, TrainConfig)
 
@@ -82,6 +85,8 @@ def parse_config(raw: DictConfig, schema: type[Schema]) -> Schema:
             require(path != "", key, "", "a path")
             if path is not None:
                 OmegaConf.update(typed, key, _absolute(key, path))
+        if schema is Config:
+            _add_formats(typed)
         config = OmegaConf.to_object(typed)
     except OmegaConfBaseException as error:
         message = str(error.msg or error).splitlines()[0]
@@ -106,10 +111,27 @@ def describe_settings(raw: DictConfig, schema: type[Any]) -> dict[str, Any]:
         return to_plain(plain)
 
 
+def _add_formats(typed: Any) -> None:
+    """Take the formats of videos that are used from their files into the configuration."""
+    for name in typed.outputs.types:
+        if name not in LAYERS:
+            continue  # refused later
+        chosen = typed.outputs[name].format.name
+        if chosen in VIDEO_FORMATS:
+            given = typed.outputs.formats.get(chosen)
+            read = load_format(chosen, conf_directory() / FORMATS_FOLDER, given)
+            typed.outputs.formats[chosen] = read
+
+
 def _absolute(key: str, path: str) -> str:
     """A path from the current directory, so that a snapshot works from anywhere."""
     is_colour = key == "outputs.com.background" and parse_colour(path) is not None
-    return path if path == "auto" or is_colour else str(Path(path).expanduser().absolute())
+    is_own_plate = key == "data.bgr" and own_plate(path) is not None
+    return (
+        path
+        if path == "auto" or is_colour or is_own_plate
+        else str(Path(path).expanduser().absolute())
+    )
 
 
 def refuse_unknown(key: str, schema: type) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from bgm.errors import ConfigError, require
 from bgm.layers.rounding import Pixels
+from bgm.locations import conf_directory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,13 @@ if TYPE_CHECKING:
 
     from bgm.inference.matte import Matte
 
-Format = Enum("Format", ["png", "jpg", "webp", "tiff"])
+VIDEO_FORMATS = frozenset(path.stem for path in (conf_directory() / "format").glob("*.yaml"))
+"""Formats of videos: each is a file in `conf/format/`."""
+
+if TYPE_CHECKING:
+    Format = Enum("Format", ["png", "jpg", "webp", "tiff"])
+else:
+    Format = Enum("Format", ["png", "jpg", "webp", "tiff", *sorted(VIDEO_FORMATS)])
 
 
 @dataclass
@@ -39,9 +46,9 @@ class LayerSpec:
 
     Attributes:
         type: Name of its type.
-        format: `png`, `jpg`, `webp` or `tiff`.
+        format: `png`, `jpg`, `webp` or `tiff`; or one of `VIDEO_FORMATS`.
         quality: Of JPEG and WebP, 1 to 100.
-        bits: 8, or 16 in PNG or TIFF.
+        bits: 8, or 16 in PNG, TIFF and some formats of videos.
         premultiplied: Whether the colours are multiplied by the alpha beside them.
     """
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bgm.config.schema import Config, Unmatched
+from bgm.config.video import DataKind
 from bgm.data import Pair, describe, find_pairs
 from bgm.errors import DataError
 from bgm.evaluation import Scorer
@@ -14,6 +15,7 @@ from bgm.layers import LayerSpec
 from bgm.outputs import LayerBuilder
 from bgm.records.record import ImageRecord
 from bgm.runs.build import create_scorer, kept_layers
+from bgm.runs.clips import PlannedClip, plan_clips
 from bgm.runs.preflight import check_paths
 
 
@@ -29,6 +31,7 @@ class Plan:
         specs: How the layers are stored that are kept of each matte.
         build_layers: What makes them.
         score: Compares a matte with the truth; None without truth.
+        clips: The clips, where they are what is matted; `pairs` is empty then.
     """
 
     config: Config
@@ -38,9 +41,12 @@ class Plan:
     specs: list[LayerSpec]
     build_layers: LayerBuilder
     score: Scorer | None
+    clips: list[PlannedClip] | None = None
 
     def inputs(self) -> Mapping[str, Mapping[str, Path]]:
         """The files that each image is made from and compared with, by name and kind."""
+        if self.clips is not None:
+            return {clip.name: clip.shot.inputs() for clip in self.clips}
         truths = self.score.files if self.score else lambda name: {}
         return {
             pair.name: {"src": pair.src, "bgr": pair.bgr, **truths(pair.name)}
@@ -59,6 +65,8 @@ def make_plan(config: Config, output_dir: Path) -> Plan:
         BgmError: A path does not exist, files do not fit together, or there is nothing to do.
     """
     check_paths(config, output_dir)
+    if config.data.kind is DataKind.video:
+        return _plan_clips(config, output_dir)
     pairing = find_pairs(
         Path(config.data.src),
         Path(config.data.bgr),
@@ -76,4 +84,19 @@ def make_plan(config: Config, output_dir: Path) -> Plan:
         specs=[layer.spec for layer in layers],
         build_layers=LayerBuilder(layers),
         score=create_scorer(config, pairing.pairs),
+    )
+
+
+def _plan_clips(config: Config, output_dir: Path) -> Plan:
+    layers = kept_layers(config.outputs)
+    clips, others = plan_clips(config)
+    return Plan(
+        config=config,
+        output_dir=output_dir,
+        pairs=[],
+        unmatched=others,
+        specs=[layer.spec for layer in layers],
+        build_layers=LayerBuilder(layers),
+        score=create_scorer(config, []),
+        clips=clips,
     )

@@ -22,12 +22,14 @@ from bgm.inference.fallback import Fallback
 from bgm.inference.matting import Matting
 from bgm.inference.memory import MemoryMeter
 from bgm.outputs import PictureFolders
+from bgm.outputs.video.sink import VideoSink
 from bgm.records.directory import RunDirectory
 from bgm.records.record import ImageRecord
 from bgm.records.summary import Summary, Tally
 from bgm.records.timing import Timer
 from bgm.runs import steps
 from bgm.runs.build import create_trackers, load_network, samples_wanted
+from bgm.runs.clips import ClipWork
 from bgm.runs.interruption import StopRequest
 from bgm.runs.pipeline import Parts, Pipeline
 from bgm.runs.plan import Plan, make_plan
@@ -52,6 +54,7 @@ class Run:
         earlier: Files of an earlier run that give way, by image and type.
         matting: The network.
         trackers: Who is told.
+        clips: What there is to do of clips, where they are what is matted.
     """
 
     plan: Plan
@@ -61,6 +64,13 @@ class Run:
     earlier: dict[str, dict[str, str]]
     matting: Matting
     trackers: list[Tracker]
+    clips: ClipWork | None = None
+
+    @property
+    def images(self) -> int:
+        """How many images it is asked for; of clips about how many frames."""
+        todo = len(self.pairs) if self.clips is None else self.clips.frames
+        return todo + len(self.settled)
 
 
 def prepare(config: Config, output_dir: Path, matting: Matting | None = None) -> Run:
@@ -99,7 +109,7 @@ def _open(plan: Plan, matting: Matting) -> Run:
     directory = RunDirectory(plan.output_dir)
     directory.lock()
     try:
-        pairs, done = split(plan, directory, matting.checkpoint)
+        pairs, done, clips = split(plan, directory, matting.checkpoint)
         overwrites = config.on_existing is OnExisting.overwrite
         earlier = earlier_files(directory) if overwrites else {}
         remove_partial_files(plan.output_dir, [spec.type for spec in plan.specs])
@@ -115,6 +125,7 @@ def _open(plan: Plan, matting: Matting) -> Run:
         earlier=earlier,
         matting=matting,
         trackers=trackers,
+        clips=clips,
     )
 
 
@@ -128,7 +139,7 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     Returns:
         The summary. Images that failed are counted in it, not raised.
     """
-    images = len(run.pairs) + len(run.settled)
+    images = run.images
     facts = describe(run.matting.device, run.matting.checkpoint)
     tally = Tally()
     for record in run.settled:
@@ -152,7 +163,7 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
         raise
     finally:
         summary = replace(
-            tally.summarize(images, clock.ms / 1000, status, error),
+            tally.summarize(_asked_for(run, tally, status), clock.ms / 1000, status, error),
             peak_memory_mib=memory.peak_mib,
             device_peak_memory_mib=memory.device_peak_mib,
         )
@@ -160,6 +171,11 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     if summary.error is not None:
         log.error("stopped: %s", summary.error)
     return summary
+
+
+def _asked_for(run: Run, tally: Tally, status: str) -> int:
+    """Images that the run was asked for; how many a clip has is known in the end."""
+    return tally.done if run.clips is not None and status == "finished" else run.images
 
 
 def _finish(run: Run, summary: Summary) -> Summary:
@@ -178,16 +194,23 @@ def _matte_all(run: Run, tally: Tally, stop: StopRequest) -> None:
     """Matte every pair, unless and until the run is asked to stop."""
     config = run.plan.config
     helpers = helper_threads(torch.get_num_threads())
+    wanted = samples_wanted(config.tracking)
+    sink: PictureFolders | VideoSink
+    if run.clips is None:
+        sink = PictureFolders(
+            run.plan.output_dir, run.plan.specs, config.outputs.png_level, run.earlier
+        )
+    else:
+        sink = run.clips.sink(run.plan.output_dir, run.earlier)
     parts = Parts(
         fallback=Fallback(run.matting.predictor, use_cpu=config.device.oom is OnOutOfMemory.cpu),
         build_layers=run.plan.build_layers,
-        sink=PictureFolders(
-            run.plan.output_dir, run.plan.specs, config.outputs.png_level, run.earlier
-        ),
+        sink=sink,
         score=run.plan.score,
         batch_size=config.data.batch_size,
         writers=config.outputs.workers or helpers,
-        samples=samples_wanted(config.tracking),
+        samples=wanted,
+        sample_every=1 if run.clips is None else max(1, run.images // max(1, wanted)),
         stop_on_error=config.on_error.name == "stop",
     )
 
@@ -197,15 +220,23 @@ def _matte_all(run: Run, tally: Tally, stop: StopRequest) -> None:
         for tracker in run.trackers:
             tracker.image(record, preview)
 
+    if run.clips is not None and isinstance(sink, VideoSink):
+        try:
+            with closing(run.clips.items(sink)) as frames:
+                Pipeline(parts, report, stop).run(frames)
+        finally:
+            sink.close()
+            run.directory.tell(clips=run.clips.facts)
+        return
     with closing(_samples(run, config.data.workers or helpers)) as samples:
-        Pipeline(parts, report, stop).run(samples, run.pairs)
+        Pipeline(parts, report, stop).run(zip(samples, run.pairs, strict=False))
 
 
 def _samples(run: Run, workers: int) -> Generator[Sample | Exception, None, None]:
     data = run.plan.config.data
     dataset = ZipDataset(
         run.pairs,
-        align=data.align,
+        align=bool(data.align),
         resize_background=data.resize_background,
         max_pixels=round(data.max_megapixels * 1e6),
         metadata=run.plan.config.outputs.metadata,

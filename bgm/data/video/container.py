@@ -74,7 +74,8 @@ class VideoFile:
         size = (first.width, first.height)
         if rotation % 2:
             size, aspect = size[::-1], 1 / aspect
-        timecodes = [s.metadata.get("timecode") for s in (stream, *container.streams)]
+        told = [stream.metadata, *(s.metadata for s in container.streams), container.metadata]
+        timecodes = [v for tags in told for k, v in tags.items() if k.lower() == "timecode"]
         tags = {
             key: value for key, value in container.metadata.items() if key.lower() not in _OWN_TAGS
         }
@@ -85,7 +86,7 @@ class VideoFile:
             frames=frames,
             seconds=None if seconds is None else float(seconds),
             aspect=aspect,
-            timecode=next(filter(None, [*timecodes, container.metadata.get("timecode")]), None),
+            timecode=next(iter(timecodes), None),
             tags=tags,
             audio=tuple(audio.codec_context.name for audio in container.streams.audio),
             facts={

@@ -36,7 +36,7 @@ _SOURCES = {
 }
 
 UNFINISHED = ".unfinished"
-"""Stands before the extension of a file that was interrupted, and can be played as far as it goes."""
+"""Stands before the extension of a file that was interrupted; it plays as far as it goes."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,15 @@ class VideoEncoder:
 
     Attributes:
         frames: Frames that were encoded.
+        pixel_format: FFmpeg's name of the pixels it has, once it is open.
+        error: What went wrong first, if anything did.
     """
 
     def __init__(self, plan: FilePlan) -> None:
         self.plan = plan
         self.frames = 0
         self.pixel_format = ""
+        self.error: str | None = None
         self._av = load_av()
         self._container: Any = None
         self._stream: Any = None
@@ -84,6 +87,8 @@ class VideoEncoder:
         self._durations: dict[int, int] = {}
         self._last: Any = None
         self._early: list[tuple[int, int | None]] = []
+        self._is_closed = False
+        self._time = 0
 
     def write(self, pixels: Pixels, time: int, duration: int | None) -> None:
         """Encode one frame.
@@ -118,23 +123,17 @@ class VideoEncoder:
         with self._in_words():
             self._encode(self._last, time, duration)
 
-    def finish(self, *, whole: bool) -> Path | None:
-        """End the file and give it its name.
+    def finish_writing(self, whole: bool) -> None:
+        """Write what is left, the sound included, and close the file.
 
         Args:
-            whole: Whether it holds all of the clip; if not its name says so.
-
-        Returns:
-            The file; None if there was no frame.
+            whole: Whether it holds all of the clip; if not its sound ends with its frames.
 
         Raises:
             WriteError: It cannot be ended; nothing is left of it.
         """
         if self._container is None:
-            return None
-        path = self.plan.path
-        if not whole:
-            path = path.with_name(f"{path.stem}{UNFINISHED}{path.suffix}")
+            return
         try:
             with self._in_words():
                 if self._sound is not None:
@@ -142,17 +141,39 @@ class VideoEncoder:
                 self._mux(self._stream.encode(None))
                 self._container.close()
                 self._container = None
-                with in_words(path):
-                    _sync(self._partial)
-                    os.replace(self._partial, path)  # noqa: PTH105 - replaces everywhere
+                _sync(self._partial)
+                self._is_closed = True
+        except WriteError:
+            self.abandon()
+            raise
+
+    def name(self, *, whole: bool) -> Path | None:
+        """Give the closed file its name.
+
+        Args:
+            whole: Whether it is the whole clip; if not its name says so.
+
+        Returns:
+            The file; None if there was no frame.
+
+        Raises:
+            WriteError: It cannot be renamed; nothing is left of it.
+        """
+        if not self._is_closed:
+            return None
+        path = self.plan.path
+        unfinished = path.with_name(f"{path.stem}{UNFINISHED}{path.suffix}")
+        target = path if whole else unfinished
+        try:
+            with in_words(target):
+                os.replace(self._partial, target)  # noqa: PTH105 - replaces everywhere
         except WriteError:
             self.abandon()
             raise
         if whole:
-            left = path.with_name(f"{path.stem}{UNFINISHED}{path.suffix}")
             with suppress(OSError):
-                left.unlink(missing_ok=True)
-        return path
+                unfinished.unlink(missing_ok=True)
+        return target
 
     def abandon(self) -> None:
         """Leave nothing of the file."""
@@ -254,8 +275,11 @@ class VideoEncoder:
         except (self._av.error.FFmpegError, OSError) as error:
             number = getattr(error, "errno", None) or EIO
             text = getattr(error, "strerror", None) or str(error)
-            raise write_error(self.plan.path, OSError(number, text)) from error
+            described = write_error(self.plan.path, OSError(number, text))
+            self.error = self.error or str(described)
+            raise described from error
         except ValueError as error:
+            self.error = self.error or str(error)
             raise WriteError(f"{self.plan.path} cannot be encoded: {error}") from error
 
 
