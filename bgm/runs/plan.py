@@ -13,6 +13,7 @@ from bgm.errors import DataError
 from bgm.evaluation import Scorer
 from bgm.layers import LayerSpec
 from bgm.outputs import LayerBuilder
+from bgm.outputs.video.encoder import try_format
 from bgm.records.record import ImageRecord
 from bgm.runs.build import create_scorer, kept_layers
 from bgm.runs.clips import PlannedClip, plan_clips
@@ -89,6 +90,14 @@ def make_plan(config: Config, output_dir: Path) -> Plan:
 
 def _plan_clips(config: Config, output_dir: Path) -> Plan:
     layers = kept_layers(config.outputs)
+    for layer in layers:
+        form = config.outputs.formats.get(layer.spec.format)
+        if form is not None:
+            channels = layer.channels
+            if channels == 4 and getattr(layer.settings, "background", None) is not None:
+                channels = 3
+            key = f"outputs.{layer.name}.format={layer.spec.format}"
+            try_format(key, form, channels, layer.spec.bits)
     clips, others = plan_clips(config)
     return Plan(
         config=config,

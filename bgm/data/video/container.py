@@ -107,7 +107,8 @@ class VideoFile:
             origin = _origin(container, stream, base)
             first = None
             pictures = converter.deinterlaced(_shown(container, stream))
-            for index, picture in enumerate(_timed(pictures, stream, origin, base)):
+            timed = _with_durations(_timed(pictures, stream, origin, base), stream, origin)
+            for index, picture in enumerate(timed):
                 seconds = (picture.time - picture.zero) * base
                 if wanted.is_over(index, seconds):
                     return
@@ -267,7 +268,24 @@ def _timed(pictures: Iterator[Any], stream: Any, origin: int, base: Fraction) ->
         if last is not None and time <= last.time:
             time = last.time + 1
         last = _Timed(picture, time, time if last is None else last.zero, duration)
-        yield replace(last)
+        yield last
+
+
+def _with_durations(pictures: Iterator[_Timed], stream: Any, origin: int) -> Iterator[_Timed]:
+    """Let every picture be shown until the next; the last one until the stream ends.
+
+    What packets say of it is true of the order in which they are decoded.
+    """
+    waiting: _Timed | None = None
+    for picture in pictures:
+        if waiting is not None:
+            yield replace(waiting, duration=picture.time - waiting.time)
+        waiting = picture
+    if waiting is not None:
+        left = 0
+        if stream.duration and stream.start_time is not None:
+            left = int(stream.start_time) + int(stream.duration) - origin - waiting.time
+        yield replace(waiting, duration=left) if left > 0 else waiting
 
 
 def _origin(container: Any, stream: Any, base: Fraction) -> int:

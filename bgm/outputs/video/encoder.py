@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
@@ -18,12 +19,14 @@ import numpy as np
 from bgm.config.video import VideoFormat
 from bgm.data.video.clip import ClipInfo
 from bgm.data.video.library import load_av
-from bgm.errors import WriteError, write_error
+from bgm.errors import BgmError, ConfigError, WriteError, write_error
 from bgm.layers import Pixels
 from bgm.outputs.video.sound import Sound
 from bgm.records.atomic import PARTIAL_SUFFIX, in_words
 
 _MUXERS = {"mkv": "matroska", "mka": "matroska", "m4v": "mp4", "ts": "mpegts"}
+_TRIAL = (144, 256)  # height and width that every encoder takes
+_TRIAL_FRAMES = 4  # libx265 fails now and then with fewer
 _BT709, _SRGB_MATRIX = 1, 0
 _LIMITED, _FULL = 1, 2
 _SOURCES = {
@@ -88,7 +91,9 @@ class VideoEncoder:
         self._last: Any = None
         self._early: list[tuple[int, int | None]] = []
         self._is_closed = False
-        self._time = 0
+        self._time = self._begin = self._end = 0
+        self._held: Any = None
+        self._first_dts: int | None = None
 
     def write(self, pixels: Pixels, time: int, duration: int | None) -> None:
         """Encode one frame.
@@ -139,6 +144,7 @@ class VideoEncoder:
                 if self._sound is not None:
                     self._sound.finish(None if whole else self._seconds())
                 self._mux(self._stream.encode(None))
+                self._mux_last()
                 self._container.close()
                 self._container = None
                 _sync(self._partial)
@@ -249,8 +255,10 @@ class VideoEncoder:
 
     def _encode(self, frame: Any, time: int, duration: int | None) -> None:
         frame.pts, frame.time_base = time, self.plan.info.time_base
-        if duration is not None:
-            self._durations[time] = duration
+        usual = max(1, round(1 / (self.plan.info.rate * self.plan.info.time_base)))
+        self._durations[time] = duration or usual
+        self._begin = min(self._begin, time) if self.frames else time
+        self._end = time + (duration or usual)
         self._mux(self._stream.encode(frame))
         self.frames += 1
         self._time = time
@@ -262,10 +270,25 @@ class VideoEncoder:
 
     def _mux(self, packets: list[Any]) -> None:
         for packet in packets:
-            duration = self._durations.pop(packet.pts, None)
-            if duration is not None:
-                packet.duration = duration
-            self._container.mux(packet)
+            packet.duration = self._durations.pop(packet.pts, 0)
+            if self._first_dts is None:
+                self._first_dts = packet.dts
+            if self._held is not None:
+                self._container.mux(self._held)
+            self._held = packet
+
+    def _mux_last(self) -> None:
+        """Write the packet that was held back, as long as what is missing of the whole.
+
+        MP4 adds up decoding times; with frames that refer to later ones, those of a variable rate
+        end long before the last frame does.
+        """
+        if self._held is None:
+            return
+        passed = (self._held.dts or 0) - (self._first_dts or 0)
+        self._held.duration = max(self._held.duration, self._end - self._begin - passed)
+        self._container.mux(self._held)
+        self._held = None
 
     @contextmanager
     def _in_words(self) -> Any:
@@ -281,6 +304,34 @@ class VideoEncoder:
         except ValueError as error:
             self.error = self.error or str(error)
             raise WriteError(f"{self.plan.path} cannot be encoded: {error}") from error
+
+
+def try_format(key: str, form: VideoFormat, channels: int, bits: int) -> None:
+    """Encode a few small frames, so that what cannot work is refused before any work.
+
+    Args:
+        key: The setting that chose the format, for the message.
+        form: The format.
+        channels: Of the layer that is to be stored.
+        bits: Of its channels.
+
+    Raises:
+        ConfigError: This build of FFmpeg, this machine or the format's file cannot do it.
+    """
+    shape = (*_TRIAL, channels)[: 2 if channels == 1 else 3]
+    pixels = np.zeros(shape, np.uint8 if bits == 8 else np.uint16)
+    info = ClipInfo(_TRIAL[::-1], Fraction(25), Fraction(1, 25))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"trial.{form.extension}"
+        encoder = VideoEncoder(FilePlan(path, form, info, None, None))
+        try:
+            for time in range(_TRIAL_FRAMES):
+                encoder.write(pixels, time, 1)
+            encoder.finish_writing(whole=True)
+        except (BgmError, KeyError, TypeError) as error:
+            encoder.abandon()
+            reason = str(error).replace(f"{path} cannot be ", "").replace(str(path), "")
+            raise ConfigError(f"{key} does not work here: {reason}") from None
 
 
 def _is_rgb(pixel_format: str) -> bool:
