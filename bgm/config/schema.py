@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import MISSING, OmegaConf
@@ -20,12 +19,7 @@ from bgm.errors import ConfigError
 from bgm.errors import require as require
 from bgm.layers import LAYERS, VIDEO_FORMATS
 from bgm.locations import conf_directory
-
-
-def demo_path(part: str) -> str:
-    """Path of a part of the shipped demo set, such as `src`; `${bgm.demo:src}` in YAML."""
-    return str(Path(__file__).parent.parent / "assets" / "demo" / part)
-
+from bgm.locations import demo_path as demo_path
 
 OmegaConf.register_new_resolver("bgm.demo", demo_path, replace=True)
 

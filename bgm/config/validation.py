@@ -24,6 +24,7 @@ from bgm.config.schema import (
 from bgm.config.training import TrainConfig
 from bgm.config.video import FORMATS_FOLDER, load_format
 from bgm.data.named_colours import parse_colour
+from bgm.data.video.demo import demo_file
 from bgm.data.video.plates import own_plate
 from bgm.errors import ConfigError
 from bgm.layers import LAYERS, VIDEO_FORMATS
@@ -53,6 +54,12 @@ def if_demo(src: str, value: Any, otherwise: Any) -> Any:
     return value if src == demo_path("src") else otherwise
 
 
+def demo_video(part: str) -> str:
+    """Path of a part of the demo clip, made when it is first used; `${bgm.demo_video:src}`."""
+    return str(demo_file(part))
+
+
+OmegaConf.register_new_resolver("bgm.demo_video", demo_video, replace=True)
 OmegaConf.register_new_resolver("bgm.home", expand_home, replace=True)
 OmegaConf.register_new_resolver("bgm.if_demo", if_demo, replace=True)
 

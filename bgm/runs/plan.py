@@ -9,6 +9,7 @@ from pathlib import Path
 from bgm.config.schema import Config, Unmatched
 from bgm.config.video import DataKind
 from bgm.data import Pair, describe, find_pairs
+from bgm.data.video.demo import ensure_demo
 from bgm.errors import DataError
 from bgm.evaluation import Scorer
 from bgm.layers import LayerSpec
@@ -65,6 +66,8 @@ def make_plan(config: Config, output_dir: Path) -> Plan:
     Raises:
         BgmError: A path does not exist, files do not fit together, or there is nothing to do.
     """
+    if config.data.kind is DataKind.video:
+        ensure_demo(Path(config.data.src))
     check_paths(config, output_dir)
     if config.data.kind is DataKind.video:
         return _plan_clips(config, output_dir)

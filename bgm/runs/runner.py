@@ -149,7 +149,8 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     try:
         with stop:
             run.directory.begin(images, resolved, facts, run.settled)
-            info = RunInfo(run.plan.output_dir, images, resolved, facts, run.settled)
+            unit = "images" if run.clips is None else "frames"
+            info = RunInfo(run.plan.output_dir, images, resolved, facts, run.settled, unit)
             for tracker in run.trackers:
                 tracker.start(info)
             with memory, clock:  # the trackers' start is not the work's
