@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bgm.config.video import FORMATS_FOLDER, ClipDataConfig, DataKind, VideoFormat, load_format
+from bgm.data.kinds import is_film
 from bgm.errors import ConfigError
 from bgm.errors import require as require
 from bgm.layers import LAYERS, VIDEO_FORMATS
@@ -260,9 +262,16 @@ class Config:
                     f"outputs.types has {name}, {LAYERS[name].shows}, but model=base has no "
                     f"refiner; choose model=refine or leave {name} out"
                 )
+        background = self.outputs.com.background  # type: ignore[attr-defined]
+        is_video = self.data.kind is DataKind.video
+        if background is not None and is_film(Path(background)) and not is_video:
+            raise ConfigError(
+                f"outputs.com.background={background}: a clip is the background of clips; give a "
+                "picture or a colour"
+            )
         for name in self.outputs.types:
             chosen = self.outputs.layer(name).format.name
-            if chosen in VIDEO_FORMATS and self.data.kind is not DataKind.video:
+            if chosen in VIDEO_FORMATS and not is_video:
                 raise ConfigError(
                     f"outputs.{name}.format={chosen} is for clips; add data=video, or leave out "
                     "outputs=video"

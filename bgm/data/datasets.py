@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -107,6 +108,7 @@ class Sample:
         metadata: What the source says of itself; None if that was not asked for.
         truth: What is true of it, by kind, where that comes with it and not from files of its
             own: pixels, or why there are none.
+        seconds: When it is shown, if it is the frame of a clip.
     """
 
     pair: Pair
@@ -120,6 +122,7 @@ class Sample:
     remarks: tuple[str, ...] = ()
     metadata: Metadata | None = None
     truth: Mapping[str, Pixels | Exception] | None = None
+    seconds: Fraction = Fraction(0)
 
 
 class ZipDataset(Dataset[Sample]):

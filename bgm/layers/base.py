@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from bgm.errors import ConfigError, require
@@ -68,12 +69,14 @@ class LayerSource:
         pixels: The same in 8 bits, (H, W, 4), uint8, on the host.
         src: The photograph, (3, H, W), uint8 or float32 in [0, 1], on the host.
         bgr: Its plate as the network saw it, aligned if that was asked for; likewise.
+        seconds: When the frame of a clip is shown, since the clip's first; 0 of a photograph.
     """
 
     matte: Matte
     pixels: NDArray[np.uint8]
     src: Tensor
     bgr: Tensor
+    seconds: Fraction = Fraction(0)
 
 
 Settings = TypeVar("Settings", bound=LayerSettings)

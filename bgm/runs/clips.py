@@ -19,7 +19,7 @@ from bgm.data.video.clip import ClipInfo, Range
 from bgm.data.video.container import VideoFile
 from bgm.data.video.find import Reading, Shot, find_shots
 from bgm.data.video.points import parse_point
-from bgm.data.video.reel import Preparing, samples
+from bgm.data.video.reel import Preparing, Reel
 from bgm.errors import BgmError, ConfigError, DataError
 from bgm.inference.predictor import check_pair
 from bgm.layers import LayerSpec
@@ -165,7 +165,7 @@ class ClipWork:
         data = self.config.data
         align = "off" if not data.align else "frames" if data.align == "frames" else "clip"
         preparing = Preparing(align, data.resize_background, self.config.outputs.metadata)
-        with closing(samples(clip.shot, clip.wanted, preparing)) as frames:
+        with closing(Reel(clip.shot, clip.wanted, preparing, clip.info.time_base).run()) as frames:
             for frame, pair, sample in frames:
                 yield frame, pair, _checked(sample)
 
@@ -243,7 +243,6 @@ def split_clips(
     policy = config.on_existing
     videos = [spec for spec in specs if spec.format in config.outputs.formats]
     pictures = [spec for spec in specs if spec.format not in config.outputs.formats]
-    formats = config.outputs.formats
     if policy is OnExisting.error:
         _refuse_existing(clips, specs, config, directory)
     if policy in (OnExisting.error, OnExisting.overwrite):
@@ -251,9 +250,7 @@ def split_clips(
     todo: list[tuple[PlannedClip, set[str]]] = []
     settled: list[ImageRecord] = []
     for clip in clips:
-        paths = [
-            video_path(directory.path, spec, formats[spec.format], clip.name) for spec in videos
-        ]
+        paths = [clip_path(config, directory.path, spec, clip.name) for spec in videos]
         if not all(path.exists() for path in paths):
             todo.append((clip, set()))
             continue
@@ -278,21 +275,24 @@ def split_clips(
 def _refuse_existing(
     clips: list[PlannedClip], specs: list[LayerSpec], config: Config, directory: RunDirectory
 ) -> None:
-    root, formats = directory.path, config.outputs.formats
+    root = directory.path
     outputs = [root / IMAGES_FILE, root / RUN_FILE]
     for clip in clips:
         for spec in specs:
-            if spec.format in formats:
-                path = video_path(root, spec, formats[spec.format], clip.name)
-                outputs += [path, path.with_name(f"{path.stem}{UNFINISHED}{path.suffix}")]
-            else:
-                outputs.append(root / spec.type / clip.name)
+            path = clip_path(config, root, spec, clip.name)
+            outputs += [path, path.with_name(f"{path.stem}{UNFINISHED}{path.suffix}")]
     found = [path.relative_to(root).as_posix() for path in outputs if path.exists()]
     if found:
         raise ConfigError(
             f"output_dir={root} already has {', '.join(found[:5])}; choose another output_dir, "
             "on_existing=resume, on_existing=skip or on_existing=overwrite"
         )
+
+
+def clip_path(config: Config, root: Path, spec: LayerSpec, name: str) -> Path:
+    """Where a layer of a clip is: a video file, or the folder of its pictures."""
+    form = config.outputs.formats.get(spec.format)
+    return root / spec.type / name if form is None else video_path(root, spec, form, name)
 
 
 def _records_of(clip: PlannedClip, directory: RunDirectory) -> Iterator[ImageRecord]:

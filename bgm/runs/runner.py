@@ -73,13 +73,16 @@ class Run:
         return todo + len(self.settled)
 
 
-def prepare(config: Config, output_dir: Path, matting: Matting | None = None) -> Run:
+def prepare(
+    config: Config, output_dir: Path, matting: Matting | None = None, *, console: bool = True
+) -> Run:
     """Check everything that can be checked, load the network, make the output directory.
 
     Args:
         config: What is asked for.
         output_dir: Where to write.
         matting: The network, if it is loaded already.
+        console: Whether the run is shown to a person.
 
     Raises:
         BgmError: Something is wrong; no image has been touched.
@@ -89,7 +92,7 @@ def prepare(config: Config, output_dir: Path, matting: Matting | None = None) ->
     matting = matting or load_network(config)
     if config.repeat is not None and matting.checkpoint is not None:
         check_same(Path(config.repeat), plan.inputs(), matting.checkpoint)
-    return _open(plan, matting)
+    return _open(plan, matting, console)
 
 
 def set_up_process(config: Config) -> None:
@@ -101,10 +104,10 @@ def set_up_process(config: Config) -> None:
     cv2.setRNGSeed(config.seed)  # RANSAC of the alignment
 
 
-def _open(plan: Plan, matting: Matting) -> Run:
+def _open(plan: Plan, matting: Matting, console: bool) -> Run:
     """Make and lock the directory; tell what is to be done there from what is done."""
     config = plan.config
-    trackers = create_trackers(config.tracking, plan.output_dir)
+    trackers = create_trackers(config.tracking, plan.output_dir, console=console)
     create_output_dir(plan.output_dir)
     directory = RunDirectory(plan.output_dir)
     directory.lock()

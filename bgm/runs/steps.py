@@ -103,7 +103,7 @@ def build(
 
     def make(matte: Matte) -> tuple[dict[str, Pixels], NDArray[Any]]:
         pixels = to_rgba8(matte)
-        return build_layers(matte, sample.src, sample.bgr, pixels), pixels
+        return build_layers(matte, sample.src, sample.bgr, pixels, sample.seconds), pixels
 
     with Timer() as building:
         made, remark = fallback.build(matte, make)

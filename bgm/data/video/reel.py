@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, cast
 
 from bgm.data.align import align_background
@@ -14,9 +15,9 @@ from bgm.data.metadata import Metadata
 from bgm.data.pairs import Pair
 from bgm.data.pixels import Pixels, as_pixels, as_tensor
 from bgm.data.video.clip import Frame, Range
-from bgm.data.video.find import Shot, first_file
+from bgm.data.video.find import Shot
 from bgm.errors import DataError
-from bgm.records.fingerprints import InputFile, fingerprint
+from bgm.records.fingerprints import fingerprint
 from bgm.records.record import Alignment
 from bgm.records.timing import Timer
 
@@ -39,81 +40,83 @@ class Preparing:
     metadata: bool = True
 
 
-def frame_name(shot: Shot, frame: Frame) -> str:
-    """The name of a frame in the records and among pictures."""
-    return f"{shot.name}/{frame.name}"
-
-
-def samples(
-    shot: Shot, wanted: Range, preparing: Preparing
-) -> Generator[tuple[Frame, Pair, Sample | Exception], None, None]:
-    """The frames of a shot, one by one, without their pixels, with what is made of them.
-
-    Raises:
-        BgmError: Clip, plate or truth cannot be opened.
-    """
-    inputs = {kind: fingerprint(path) for kind, path in shot.inputs().items()}
-    pair_files = shot.inputs()
-    src, bgr = pair_files["src"], pair_files.get("bgr", pair_files["src"])
-    plates = _Plates(shot, wanted, preparing)
-    with ExitStack() as stack:
-        frames = stack.enter_context(_closing(shot.clip.read(wanted)))
-        truths = {
-            kind: stack.enter_context(_closing(clip.read(wanted)))
-            for kind, clip in shot.truths.items()
-        }
-        stack.callback(plates.close)
-        while True:
-            started = time.perf_counter()
-            with Timer() as loading:
-                frame = next(frames, None)
-            if frame is None:
-                return
-            pair = Pair(frame_name(shot, frame), src, bgr)
-            true = {kind: next(found, None) for kind, found in truths.items()}
-            sample: Sample | Exception
-            try:
-                sample = _sample(frame, pair, plates, inputs, true, preparing, started, loading.ms)
-            except DataError as error:
-                sample = error
-            bare = Frame(frame.name, frame.index, frame.time, frame.duration, _TAKEN)
-            yield bare, pair, sample
-
-
 _TAKEN = DataError("its pixels are in the sample")
 
 
-def _sample(
-    frame: Frame,
-    pair: Pair,
-    plates: _Plates,
-    inputs: dict[str, InputFile],
-    true: dict[str, Frame | None],
-    preparing: Preparing,
-    started: float,
-    load_ms: float,
-) -> Sample:
-    plate = plates.next()  # also beside a damaged frame, or the two would fall out of step
-    if isinstance(frame.pixels, Exception):
-        raise frame.pixels
-    if isinstance(plate, Exception):
-        raise DataError(f"its plate: {plate}")
-    src = as_tensor(frame.pixels)
-    with Timer() as aligning:
-        bgr, alignment = plates.fit(src, plate)
-    return Sample(
-        pair=pair,
-        src=src,
-        bgr=bgr,
-        alignment=alignment,
-        load_ms=load_ms,
-        align_ms=aligning.ms if alignment is not None else None,
-        started=started,
-        inputs=inputs,
-        remarks=() if frame.remark is None else (frame.remark,),
-        metadata=Metadata() if preparing.metadata else None,
-        truth={kind: _true(kind, found) for kind, found in true.items()} if true else None,
-    )
+class Reel:
+    """A shot on its way to the network.
+
+    Args:
+        shot: The shot.
+        wanted: Which of its frames.
+        preparing: What happens to them.
+        base: Seconds of one unit of their times.
+    """
+
+    def __init__(self, shot: Shot, wanted: Range, preparing: Preparing, base: Fraction) -> None:
+        self._shot = shot
+        self._wanted = wanted
+        self._metadata = Metadata() if preparing.metadata else None
+        self._plates = _Plates(shot, wanted, preparing)
+        self._base = base
+        self._first: int | None = None
+
+    def run(self) -> Generator[tuple[Frame, Pair, Sample | Exception], None, None]:
+        """The frames, one by one: without their pixels, which are in the sample beside them.
+
+        Raises:
+            BgmError: Clip, plate or truth cannot be opened.
+        """
+        files = self._shot.inputs()
+        self._inputs = {kind: fingerprint(path) for kind, path in files.items()}
+        with ExitStack() as stack:
+            frames = stack.enter_context(_closing(self._shot.clip.read(self._wanted)))
+            self._truths = {
+                kind: stack.enter_context(_closing(clip.read(self._wanted)))
+                for kind, clip in self._shot.truths.items()
+            }
+            stack.callback(self._plates.close)
+            while True:
+                started = time.perf_counter()
+                with Timer() as loading:
+                    frame = next(frames, None)
+                if frame is None:
+                    return
+                name = f"{self._shot.name}/{frame.name}"
+                pair = Pair(name, files["src"], files.get("bgr", files["src"]))
+                sample: Sample | Exception
+                try:
+                    sample = self._sample(frame, pair, started, loading.ms)
+                except DataError as error:
+                    sample = error
+                yield replace(frame, pixels=_TAKEN), pair, sample
+
+    def _sample(self, frame: Frame, pair: Pair, started: float, load_ms: float) -> Sample:
+        # Plates and truths go on beside a damaged frame too, or they would fall out of step.
+        plate = self._plates.next()
+        true = {kind: _true(kind, next(found, None)) for kind, found in self._truths.items()}
+        self._first = frame.time if self._first is None else self._first
+        if isinstance(frame.pixels, Exception):
+            raise frame.pixels
+        if isinstance(plate, Exception):
+            raise DataError(f"its plate: {plate}")
+        src = as_tensor(frame.pixels)
+        with Timer() as aligning:
+            bgr, alignment = self._plates.fit(src, plate)
+        return Sample(
+            pair=pair,
+            src=src,
+            bgr=bgr,
+            alignment=alignment,
+            load_ms=load_ms,
+            align_ms=aligning.ms if alignment is not None else None,
+            started=started,
+            inputs=self._inputs,
+            remarks=() if frame.remark is None else (frame.remark,),
+            metadata=self._metadata,
+            truth=true or None,
+            seconds=(frame.time - self._first) * self._base,
+        )
 
 
 def _true(kind: str, frame: Frame | None) -> Pixels | Exception:
@@ -161,8 +164,3 @@ class _Plates:
 
 def _closing(frames: Iterator[Frame]) -> closing[Generator[Frame, None, None]]:
     return closing(cast(Generator[Frame, None, None], frames))
-
-
-def describe_shot(shot: Shot) -> dict[str, Any]:
-    """What is read for a shot, for the records."""
-    return {"src": str(first_file(shot.clip)), "plate": shot.plate.describe()}
