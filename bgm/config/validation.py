@@ -29,6 +29,7 @@ from bgm.data.video.plates import own_plate
 from bgm.errors import ConfigError
 from bgm.layers import LAYERS, VIDEO_FORMATS
 from bgm.locations import conf_directory
+from bgm.storage import check_place, is_url, working_folder
 
 Schema = TypeVar("Schema", Config, EvaluateConfig, CompareConfig, BenchmarkConfig, TrainConfig)
 
@@ -40,10 +41,15 @@ PATHS = (
 )
 """Keys of paths, which may be relative to the current directory."""
 
+_LOCAL_ONLY = (BenchmarkConfig, TrainConfig)
+
 
 def expand_home(path: str) -> str:
-    """A path with `~` as the home directory; `${bgm.home:...}` in YAML."""
-    return str(Path(path).expanduser())
+    """A path with `~` as the home directory; `${bgm.home:...}` in YAML.
+
+    What Hydra writes into the directory of a run goes to a folder of this machine.
+    """
+    return working_folder(path) if is_url(path) else str(Path(path).expanduser())
 
 
 def if_demo(src: str, value: Any, otherwise: Any) -> Any:
@@ -92,6 +98,8 @@ def parse_config(raw: DictConfig, schema: type[Schema]) -> Schema:
             require(path != "", key, "", "a path")
             if path is not None:
                 OmegaConf.update(typed, key, _absolute(key, path))
+                if is_url(path) and schema in _LOCAL_ONLY:
+                    raise ConfigError(f"{key}={path}: this command uses files of this machine only")
         if schema is Config:
             _add_formats(typed)
         config = OmegaConf.to_object(typed)
@@ -132,6 +140,9 @@ def _add_formats(typed: Any) -> None:
 
 def _absolute(key: str, path: str) -> str:
     """A path from the current directory, so that a snapshot works from anywhere."""
+    if is_url(path):
+        check_place(key, path)
+        return path.rstrip("/")
     is_colour = key == "outputs.com.background" and parse_colour(path) is not None
     is_own_plate = key == "data.bgr" and own_plate(path) is not None
     return (

@@ -11,6 +11,7 @@ from bgm.inference.matte import Matte
 from bgm.inference.predictor import Predictor
 from bgm.networks import CoarseNetwork, MattingBase, MattingRefine
 from bgm.networks.checkpoints import CheckpointInfo, find_checkpoint, load_checkpoint
+from bgm.storage import locate
 
 
 class Matting:
@@ -80,7 +81,7 @@ def load_matting(
     """
     chosen_device = select_device(device)
     network = create_network(model, backbone, **settings)
-    directory = Path(checkpoints_dir).expanduser() if checkpoints_dir else None
+    directory = locate(checkpoints_dir) if checkpoints_dir else None
     path = find_checkpoint(str(checkpoint), model, backbone, directory)
     info = load_checkpoint(network, path, model, backbone)
     return Matting(Predictor(network, chosen_device, precision, runtime), info)

@@ -17,6 +17,7 @@ from torch.torch_version import TorchVersion
 
 from bgm.errors import CheckpointError
 from bgm.records.fingerprints import fingerprint
+from bgm.storage import StorageError, local_copy, locate
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def find_checkpoint(
         CheckpointError: There is no such file.
     """
     if checkpoint != "auto":
-        path = Path(checkpoint).expanduser()
+        path = locate(checkpoint)
         if not path.is_file():
             what = "is a directory" if path.is_dir() else "does not exist"
             raise CheckpointError(f"checkpoint={path} {what}; give a file, or auto")
@@ -102,7 +103,11 @@ def load_checkpoint(network: nn.Module, path: Path, model: str, backbone: str) -
     Raises:
         CheckpointError: The file cannot be read, or is not for this network.
     """
-    state = read_state_dict(path)
+    try:
+        with local_copy(path) as file:
+            state = read_state_dict(file)
+    except (StorageError, FileNotFoundError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
     found_model, found_backbone = identify(state, path)
     if found_backbone != backbone:
         raise CheckpointError(

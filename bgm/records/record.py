@@ -37,6 +37,8 @@ class Alignment:
         matches: Feature matches found.
         inliers: Matches that agree with the homography.
         shift_px: Mean distance by which the homography moves a pixel, or None without one.
+        homography: The nine numbers, row by row, that take a pixel of the background to its place
+            in the source; None unless it was warped by them.
     """
 
     applied: bool
@@ -44,6 +46,7 @@ class Alignment:
     matches: int = 0
     inliers: int = 0
     shift_px: float | None = None
+    homography: tuple[float, ...] | None = None
 
     @property
     def is_settled(self) -> bool:

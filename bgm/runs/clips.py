@@ -30,6 +30,7 @@ from bgm.outputs.video.sound import SoundSource
 from bgm.records.directory import IMAGES_FILE, RUN_FILE, RunDirectory
 from bgm.records.fingerprints import fingerprint
 from bgm.records.record import ImageRecord
+from bgm.storage import is_url
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,10 @@ def plan_clips(config: Config) -> tuple[list[PlannedClip], list[ImageRecord]]:
         BgmError: There is none, or none can be read; it says why.
     """
     data = config.data
+    for key in ("data.src", "data.bgr", "data.pha", "data.fgr", "data.trimap", "output_dir"):
+        place = getattr(data, key[5:]) if key.startswith("data.") else config.output_dir
+        if place is not None and is_url(str(place)):
+            raise ConfigError(f"{key}={place}: clips are read and written on this machine only")
     reading = Reading(
         rate=parse_rate(data.frame_rate),
         deinterlace=data.deinterlace.name,

@@ -19,6 +19,7 @@ from bgm.records.record import ImageRecord
 from bgm.runs.build import create_scorer, kept_layers
 from bgm.runs.clips import PlannedClip, plan_clips
 from bgm.runs.preflight import check_paths
+from bgm.storage import locate
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ def make_plan(config: Config, output_dir: Path) -> Plan:
     if config.data.kind is DataKind.video:
         return _plan_clips(config, output_dir)
     pairing = find_pairs(
-        Path(config.data.src),
-        Path(config.data.bgr),
+        locate(config.data.src),
+        locate(config.data.bgr),
         skip_unmatched=config.data.unmatched is Unmatched.skip,
     )
     if not pairing.pairs:

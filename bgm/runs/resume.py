@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
@@ -19,6 +19,7 @@ from bgm.records.directory import IMAGES_FILE, RUN_FILE, RunDirectory, flatten
 from bgm.records.record import ImageRecord
 from bgm.runs.clips import ClipWork, split_clips
 from bgm.runs.plan import Plan
+from bgm.storage import RemotePath, is_remote, list_objects, locate
 
 _LISTED = 5
 
@@ -62,10 +63,11 @@ def split(
         return plan.pairs, [], None
     records = directory.read_records()
     todo, done = [], []
+    exists = _existing(directory.path)
     for pair in plan.pairs:
         record = records.get(pair.name, ImageRecord(pair.name))
         paths = {spec.type: output_path(directory.path, spec, pair.name) for spec in plan.specs}
-        is_there = all(path.exists() for path in paths.values())
+        is_there = all(map(exists, paths.values()))
         if is_there and (policy is OnExisting.skip or _is_done(record, pair)):
             files = {kind: p.relative_to(directory.path).as_posix() for kind, p in paths.items()}
             done.append(replace(record, status="skipped", error=None, files=files))
@@ -82,7 +84,8 @@ def refuse_existing(plan: Plan, directory: RunDirectory) -> None:
     """
     root = directory.path
     outputs = [output_path(root, spec, pair.name) for pair in plan.pairs for spec in plan.specs]
-    found = [path for path in (*outputs, root / IMAGES_FILE, root / RUN_FILE) if path.exists()]
+    files = (*outputs, root / IMAGES_FILE, root / RUN_FILE)
+    found = list(filter(_existing(root), files))
     if found:
         names = ", ".join(path.relative_to(root).as_posix() for path in found[:_LISTED])
         more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
@@ -90,6 +93,14 @@ def refuse_existing(plan: Plan, directory: RunDirectory) -> None:
             f"output_dir={root} already has {names}{more}; choose another output_dir, "
             "on_existing=resume, on_existing=skip or on_existing=overwrite"
         )
+
+
+def _existing(root: Path) -> Callable[[Path], bool]:
+    """What tells whether an output exists; on remote storage by one listing, taken now."""
+    if not isinstance(root, RemotePath):
+        return Path.exists
+    found = set(list_objects(root))
+    return lambda path: path in found
 
 
 def check_same_settings(
@@ -152,7 +163,7 @@ def _is_done(record: ImageRecord, pair: Pair) -> bool:
     return (
         record.status in _DONE
         and record.error is None
-        and all(file.is_unchanged(Path(file.path)) for file in truths)
+        and all(file.is_unchanged(locate(file.path)) for file in truths)
         and all(
             kind in inputs and inputs[kind].is_unchanged(path)
             for kind, path in (("src", pair.src), ("bgr", pair.bgr))
@@ -162,6 +173,8 @@ def _is_done(record: ImageRecord, pair: Pair) -> bool:
 
 def remove_partial_files(output_dir: Path, types: Sequence[str]) -> None:
     """Remove what a run that was killed left half-written, under temporary names."""
+    if is_remote(output_dir):  # where there are no such files
+        return
     for path in chain(*((output_dir / kind).rglob(f".*{PARTIAL_SUFFIX}") for kind in types)):
         with suppress(OSError):
             path.unlink()

@@ -23,7 +23,8 @@ from bgm.inference.matting import Matting
 from bgm.inference.memory import MemoryMeter
 from bgm.outputs import PictureFolders
 from bgm.outputs.video.sink import VideoSink
-from bgm.records.directory import RunDirectory
+from bgm.records.alignments import Alignments
+from bgm.records.directory import STATUS_FILE, RunDirectory
 from bgm.records.record import ImageRecord
 from bgm.records.summary import Summary, Tally
 from bgm.records.timing import Timer
@@ -37,6 +38,7 @@ from bgm.runs.preflight import create_output_dir, warn_of_little_space
 from bgm.runs.provenance import describe
 from bgm.runs.repeat import check_same
 from bgm.runs.resume import earlier_files, remove_partial_files, split
+from bgm.storage import locate
 from bgm.tracking import Preview, RunInfo, Tracker
 
 log = logging.getLogger(__name__)
@@ -74,7 +76,12 @@ class Run:
 
 
 def prepare(
-    config: Config, output_dir: Path, matting: Matting | None = None, *, console: bool = True
+    config: Config,
+    output_dir: Path,
+    matting: Matting | None = None,
+    working: Path | None = None,
+    *,
+    console: bool = True,
 ) -> Run:
     """Check everything that can be checked, load the network, make the output directory.
 
@@ -82,6 +89,7 @@ def prepare(
         config: What is asked for.
         output_dir: Where to write.
         matting: The network, if it is loaded already.
+        working: Where on this machine the run keeps its records, if `output_dir` is not here.
         console: Whether the run is shown to a person.
 
     Raises:
@@ -91,8 +99,8 @@ def prepare(
     plan = make_plan(config, output_dir)
     matting = matting or load_network(config)
     if config.repeat is not None and matting.checkpoint is not None:
-        check_same(Path(config.repeat), plan.inputs(), matting.checkpoint)
-    return _open(plan, matting, console)
+        check_same(locate(config.repeat), plan.inputs(), matting.checkpoint)
+    return _open(plan, matting, working, console=console)
 
 
 def set_up_process(config: Config) -> None:
@@ -104,12 +112,13 @@ def set_up_process(config: Config) -> None:
     cv2.setRNGSeed(config.seed)  # RANSAC of the alignment
 
 
-def _open(plan: Plan, matting: Matting, console: bool) -> Run:
+def _open(plan: Plan, matting: Matting, working: Path | None, *, console: bool) -> Run:
     """Make and lock the directory; tell what is to be done there from what is done."""
     config = plan.config
     trackers = create_trackers(config.tracking, plan.output_dir, console=console)
     create_output_dir(plan.output_dir)
-    directory = RunDirectory(plan.output_dir)
+    directory = RunDirectory(plan.output_dir, working)
+    directory.working.mkdir(parents=True, exist_ok=True)
     directory.lock()
     try:
         pairs, done, clips = split(plan, directory, matting.checkpoint)
@@ -152,8 +161,15 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     try:
         with stop:
             run.directory.begin(images, resolved, facts, run.settled)
-            unit = "images" if run.clips is None else "frames"
-            info = RunInfo(run.plan.output_dir, images, resolved, facts, run.settled, unit)
+            info = RunInfo(
+                run.plan.output_dir,
+                images,
+                resolved,
+                facts,
+                run.settled,
+                run.directory.working,
+                "images" if run.clips is None else "frames",
+            )
             for tracker in run.trackers:
                 tracker.start(info)
             with memory, clock:  # the trackers' start is not the work's
@@ -241,9 +257,19 @@ def _samples(run: Run, workers: int) -> Generator[Sample | Exception, None, None
     dataset = ZipDataset(
         run.pairs,
         align=bool(data.align),
+        alignments=known_alignments(run.plan) if data.align else None,
         resize_background=data.resize_background,
         max_pixels=round(data.max_megapixels * 1e6),
         metadata=run.plan.config.outputs.metadata,
     )
     load = partial(steps.load, dataset)
     return prefetch(load, len(dataset), workers, lambda index: run.pairs[index].name)
+
+
+def known_alignments(plan: Plan) -> Alignments:
+    """What this run, the run that it repeats and the other jobs of its sweep found before."""
+    output_dir = plan.output_dir
+    earlier = [Path(plan.config.repeat)] if plan.config.repeat is not None else []
+    if (output_dir / STATUS_FILE).exists():
+        earlier += [path.parent for path in output_dir.parent.glob(f"*/{STATUS_FILE}")]
+    return Alignments(output_dir, earlier)
