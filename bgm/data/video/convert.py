@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bgm.data.pixels import Pixels
 from bgm.data.video.colours import Colours, cube, interpret
-from bgm.data.video.library import load_av
+from bgm.data.video.library import ACCURATE, BILINEAR, FULL_CHROMA_OUT, load_av
 from bgm.errors import DataError
 
 _PROBE = 16
@@ -118,10 +118,9 @@ class Converter:
 
     def _reformat(self, frame: Any, colours: Colours, target: str) -> Any:
         """Let swscale convert the matrix; both flags are what makes it exact."""
-        reformatter = self._av.video.reformatter
-        flags = reformatter.Interpolation.BILINEAR | reformatter.Interpolation.ACCURATE_RND
+        flags = BILINEAR | ACCURATE
         if target == "rgb24":  # of 16 bits it would overflow
-            flags |= reformatter.Interpolation.FULL_CHR_H_INT
+            flags |= FULL_CHROMA_OUT
         return self._reformatter.reformat(
             frame,
             format=target,

@@ -23,3 +23,8 @@ def load_av() -> Any:
         raise ConfigError('videos need PyAV; pip install "bgm[video]"') from None
     av.logging.set_level(None)  # what matters is raised, the rest is chatter on standard error
     return av
+
+
+# How swscale shall convert: its own numbers, which not every PyAV has names for.
+BILINEAR, BICUBIC = 0x2, 0x4
+FULL_CHROMA_OUT, FULL_CHROMA_IN, ACCURATE = 0x2000, 0x4000, 0x40000

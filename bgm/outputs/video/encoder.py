@@ -18,7 +18,7 @@ import numpy as np
 
 from bgm.config.video import VideoFormat
 from bgm.data.video.clip import ClipInfo
-from bgm.data.video.library import load_av
+from bgm.data.video.library import ACCURATE, BICUBIC, FULL_CHROMA_IN, load_av
 from bgm.errors import BgmError, ConfigError, WriteError, write_error
 from bgm.layers import Pixels
 from bgm.outputs.video.sound import Sound
@@ -241,15 +241,13 @@ class VideoEncoder:
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=source)
         if source == self.pixel_format:
             return frame
-        reformatter = self._av.video.reformatter
-        flags = reformatter.Interpolation
         is_rgb = _is_rgb(self.pixel_format)
         return self._reformatter.reformat(
             frame,
             format=self.pixel_format,
             dst_colorspace=None if is_rgb else _BT709,
             dst_color_range=_FULL if self.plan.format.full_range or is_rgb else _LIMITED,
-            interpolation=flags.BICUBIC | flags.ACCURATE_RND | flags.FULL_CHR_H_INP,
+            interpolation=BICUBIC | ACCURATE | FULL_CHROMA_IN,
             threads=1,
         )
 
