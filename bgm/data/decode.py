@@ -18,6 +18,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from bgm.data import colour, tiff
 from bgm.data.long_texts import without_long_texts
 from bgm.data.pixels import Pixels, to_uint8, upright
+from bgm.data.png_colour import said_by_png
 from bgm.errors import DataError
 from bgm.storage import StorageError, local_copy
 
@@ -93,14 +94,24 @@ def _deep_tiff(path: Path, max_pixels: int) -> tiff.Tiff | None:
 
 def _read_tiff(opened: tiff.Tiff) -> Pixels:
     pixels = tiff.read(opened)
-    profile = colour.foreign(opened.profile) if opened.profile else None
-    if profile is None or opened.has_own_colours:
+    if opened.has_own_colours:
         return pixels
-    return colour.unit_to_srgb(pixels, profile, grey=opened.is_grey)
+    said = opened.profile or (colour.adobe_rgb() if _says_adobe_rgb(opened.path) else None)
+    profile = colour.foreign(said) if said else None
+    return pixels if profile is None else colour.unit_to_srgb(pixels, profile, grey=opened.is_grey)
+
+
+def _says_adobe_rgb(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            return colour.says_adobe_rgb(image)
+    except Exception:  # of many layouts, Pillow reads not even the tags
+        return False
 
 
 def _read(path: Path, image: Image.Image, bits: int, orientation: int) -> Pixels:
-    foreign = colour.foreign_profile(image)
+    said = said_by_png(path) if image.format == "PNG" else None  # counts before all else
+    foreign = colour.foreign(said) if said else colour.foreign_profile(image)
     if bits > 8 and image.mode != "CMYK":
         pixels = upright(_read_deep(path, image), orientation)
         is_grey = image.mode in _DEEP_GREY

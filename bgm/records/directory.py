@@ -29,6 +29,9 @@ VERSION = 2
 
 IMAGES_FILE = "images.jsonl"
 RUN_FILE = "run.json"
+REPLACED_FILE = "replaced.json"
+"""Files of earlier runs that are being overwritten, until the last of them has given way."""
+
 STATUS_FILE = "status.json"
 """How a job of a sweep ended, even if it never became a run."""
 
@@ -140,6 +143,26 @@ class RunDirectory:
         self._told = {**facts, "config": config}
         self._write_run(Summary(status="running", images=images))
 
+    def remember_files(self) -> dict[str, list[str]]:
+        """The files that earlier runs stored, by image, relative to the directory.
+
+        They are written down until `finish` is told of a finished run: should this one be
+        interrupted, the next knows of those that were not reached.
+
+        Raises:
+            WriteError: They cannot be written down.
+        """
+        found: dict[str, list[str]] = {}
+        with suppress(RecordError):
+            found = _read_json(self.path / REPLACED_FILE) or {}
+        with suppress(RecordError):
+            for name, record in self.read_records().items():
+                found[name] = sorted({*found.get(name, ()), *record.files.values()})
+        found = {name: files for name, files in found.items() if files}
+        if found:
+            write_atomically(self.path / REPLACED_FILE, json.dumps(found).encode())
+        return found
+
     def append(self, record: ImageRecord) -> None:
         """Write the record of one more image, at once.
 
@@ -175,6 +198,8 @@ class RunDirectory:
         finally:
             self._images = self._journal = None
             self._write_run(summary)
+            if summary.status == "finished":
+                (self.path / REPLACED_FILE).unlink(missing_ok=True)
 
     def _read_here(self) -> bytes:
         path = self.working / IMAGES_FILE

@@ -93,6 +93,8 @@ class ImageRecord:
         inputs: The files it was made from: `src`, `bgr` and, once scored, the truth.
         files: Output path per layer, relative to the run's directory.
         alignment: What the alignment did, if it was asked for.
+        backbone_scale: Scale of the coarse pass; None without a refiner.
+        sample_pixels: Pixels that were to be refined; None but in mode `sampling`.
         refined: Share of the pixels that the refiner redid, in [0, 1]; None without a refiner.
         scores: Errors against the truth, as `bgm.evaluation` defines them; empty without truth.
         timings: Milliseconds per stage.
@@ -107,6 +109,8 @@ class ImageRecord:
     inputs: dict[str, InputFile] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     alignment: Alignment | None = None
+    backbone_scale: float | None = None
+    sample_pixels: int | None = None
     refined: float | None = None
     scores: dict[str, float | None] = field(default_factory=dict)
     timings: Timings = field(default_factory=Timings)

@@ -9,13 +9,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from bgm.config.identity import relevant
 from bgm.config.schema import Config, OnExisting, to_plain
 from bgm.data import Pair
 from bgm.errors import ConfigError, RecordError
 from bgm.networks.checkpoints import CheckpointInfo
 from bgm.outputs import output_path
 from bgm.records.atomic import PARTIAL_SUFFIX
-from bgm.records.directory import IMAGES_FILE, RUN_FILE, RunDirectory, flatten
+from bgm.records.directory import IMAGES_FILE, RUN_FILE, RunDirectory
 from bgm.records.record import ImageRecord
 from bgm.runs.clips import ClipWork, split_clips
 from bgm.runs.plan import Plan
@@ -23,13 +24,6 @@ from bgm.storage import RemotePath, is_remote, list_objects, locate
 
 _LISTED = 5
 
-# Settings that change nothing in the files, or only how they are made.
-_IRRELEVANT = {
-    *("output_dir", "on_existing", "on_error", "repeat", "threads", "checkpoint"),
-    *("checkpoints_dir", "outputs.workers", "seed"),
-    *(f"data.{key}" for key in ("workers", "batch_size", "max_megapixels", "unmatched")),
-    *("device.oom",),
-}
 _DONE = ("written", "skipped")
 
 
@@ -127,14 +121,11 @@ def check_same_settings(
         ) from None
     if run is None:
         return
-    before = {**dict(flatten(to_plain(Config))), **dict(flatten(run.config))}
-    now = dict(flatten(config))
+    before, now = {**relevant(to_plain(Config)), **relevant(run.config)}, relevant(config)
     differences = [
         f"  {key}: was {before.get(key)}, is {now[key]}"
         for key in sorted(now)
         if before.get(key) != now[key]
-        and key not in _IRRELEVANT
-        and key.split(".")[0] != "tracking"
     ]
     weights = run.checkpoint_sha256
     if checkpoint is not None and weights is not None and weights != checkpoint.sha256:
@@ -145,15 +136,6 @@ def check_same_settings(
             + "\n".join(differences)
             + "\nGo on with the old ones, choose another output_dir, or on_existing=overwrite"
         )
-
-
-def earlier_files(directory: RunDirectory) -> dict[str, dict[str, str]]:
-    """The files that an earlier run stored, by image and type."""
-    try:
-        records = directory.read_records()
-    except RecordError:
-        return {}
-    return {name: record.files for name, record in records.items() if record.files}
 
 
 def _is_done(record: ImageRecord, pair: Pair) -> bool:

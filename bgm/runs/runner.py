@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import torch
 
+from bgm.config.identity import settings_hash
 from bgm.config.schema import Config, OnExisting, OnOutOfMemory
 from bgm.data import Pair, leave_limit_to_settings, prefetch
 from bgm.data.datasets import Sample, ZipDataset
@@ -37,7 +38,7 @@ from bgm.runs.plan import Plan, make_plan
 from bgm.runs.preflight import create_output_dir, warn_of_little_space
 from bgm.runs.provenance import describe
 from bgm.runs.repeat import check_same
-from bgm.runs.resume import earlier_files, remove_partial_files, split
+from bgm.runs.resume import remove_partial_files, split
 from bgm.storage import locate
 from bgm.tracking import Preview, RunInfo, Tracker
 
@@ -53,7 +54,7 @@ class Run:
         directory: Where it writes; locked until the run has ended.
         pairs: What is to be matted.
         settled: Records of what needs no work: skipped and unmatched images.
-        earlier: Files of an earlier run that give way, by image and type.
+        earlier: Files of earlier runs that give way, by image.
         matting: The network.
         trackers: Who is told.
         clips: What there is to do of clips, where they are what is matted.
@@ -63,7 +64,7 @@ class Run:
     directory: RunDirectory
     pairs: list[Pair]
     settled: list[ImageRecord]
-    earlier: dict[str, dict[str, str]]
+    earlier: dict[str, list[str]]
     matting: Matting
     trackers: list[Tracker]
     clips: ClipWork | None = None
@@ -123,7 +124,7 @@ def _open(plan: Plan, matting: Matting, working: Path | None, *, console: bool) 
     try:
         pairs, done, clips = split(plan, directory, matting.checkpoint)
         overwrites = config.on_existing is OnExisting.overwrite
-        earlier = earlier_files(directory) if overwrites else {}
+        earlier = directory.remember_files() if overwrites else {}
         remove_partial_files(plan.output_dir, [spec.type for spec in plan.specs])
         warn_of_little_space(pairs, plan.specs, plan.output_dir)
     except BaseException:
@@ -160,6 +161,7 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     status, error = "failed", None
     try:
         with stop:
+            facts["config_sha256"] = settings_hash(resolved)
             run.directory.begin(images, resolved, facts, run.settled)
             info = RunInfo(
                 run.plan.output_dir,
@@ -201,12 +203,14 @@ def _asked_for(run: Run, tally: Tally, status: str) -> int:
 def _finish(run: Run, summary: Summary) -> Summary:
     """Close the records, tell everybody, let other runs in."""
     try:
-        run.directory.finish(summary)
-    except WriteError as unwritable:
-        summary = replace(summary, status="failed", error=str(unwritable))
-    for tracker in run.trackers:
-        tracker.finish(summary)
-    run.directory.release()
+        try:
+            run.directory.finish(summary)
+        except WriteError as unwritable:
+            summary = replace(summary, status="failed", error=str(unwritable))
+        for tracker in run.trackers:
+            tracker.finish(summary)
+    finally:
+        run.directory.release()
     return summary
 
 
