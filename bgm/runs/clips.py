@@ -144,7 +144,7 @@ class ClipWork:
             max(0, (clip.wanted.expected(clip.info) or 0) - len(done)) for clip, done in self.clips
         )
 
-    def sink(self, root: Path, earlier: dict[str, dict[str, str]]) -> VideoSink:
+    def sink(self, root: Path, earlier: dict[str, list[str]]) -> VideoSink:
         """What keeps the layers."""
         outputs = self.config.outputs
         return VideoSink(root, self.specs, outputs.formats, outputs.png_level, self._note, earlier)

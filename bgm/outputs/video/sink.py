@@ -7,7 +7,7 @@ which they were announced, in a thread of its own.
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from threading import Condition
 from typing import Any
 
 from bgm.config.video import VideoFormat
+from bgm.data.kinds import is_film
 from bgm.data.metadata import Metadata
 from bgm.data.video.clip import ClipInfo, Frame
 from bgm.errors import BgmError, WriteError
@@ -110,7 +111,7 @@ class VideoSink:
         formats: The formats of videos by name.
         png_level: Compression of PNG.
         report: Told of every clip, once all of it is stored or it was given up.
-        earlier: Files of an earlier run that give way, by image and type.
+        earlier: Files of earlier runs that give way, by image, relative to `root`.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class VideoSink:
         formats: Mapping[str, VideoFormat],
         png_level: int,
         report: Callable[[StoredClip], None],
-        earlier: Mapping[str, Mapping[str, str]] | None = None,
+        earlier: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._root = root
         self._videos = [spec for spec in specs if spec.format in formats]
@@ -128,6 +129,10 @@ class VideoSink:
         pictures = [spec for spec in specs if spec.format not in formats]
         self._pictures = PictureFolders(root, pictures, png_level, earlier) if pictures else None
         self._picture_types = [spec.type for spec in pictures]
+        self._stale: dict[str, set[Path]] = defaultdict(set)
+        for name, files in (earlier or {}).items():
+            films = {root / file for file in files if is_film(Path(file))}
+            self._stale[name.rpartition("/")[0]] |= films
         self._tell = report
         self._clips: deque[_Clip] = deque()
         self._owners: dict[str, _Clip] = {}
@@ -286,6 +291,10 @@ class VideoSink:
                     "bytes": path.stat().st_size,
                 }
         stored.whole = whole
+        if whole:
+            stays = {lane.encoder.plan.path for lane in clip.lanes.values()}
+            for path in self._stale.pop(stored.name, set()) - stays:
+                path.unlink(missing_ok=True)
         self._tell(stored)
 
 
