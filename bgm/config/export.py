@@ -17,6 +17,7 @@ from bgm.config.schema import (
     RefineMode,
     require,
 )
+from bgm.config.video import DataKind
 from bgm.errors import ConfigError
 
 ExportFormat = Enum("ExportFormat", ["torch", "onnx", "openvino", "torchscript"])
@@ -88,12 +89,14 @@ class ExportConfig:
             raise ConfigError(
                 f"precision=int8 is for format=onnx and openvino, not {self.format.name}"
             )
-        sampling = self.refine.mode is RefineMode.sampling
-        if self.model.name is ModelName.refine and sampling and self.refine.sample_pixels < 16:
+        pixels = self.refine.sample_pixels
+        if self.refine.mode is RefineMode.sampling and isinstance(pixels, int) and pixels < 16:
             raise ConfigError(
-                f"refine.sample_pixels={self.refine.sample_pixels}: refines nothing, which cannot "
-                "be exported; 16 is the least, or export model=base"
+                f"refine.sample_pixels={pixels}: refines nothing, which cannot be exported; 16 is "
+                "the least, or export model=base"
             )
+        if self.data.kind is DataKind.video:
+            raise ConfigError("data=video: files are checked with photographs; choose data=folders")
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from bgm.config.export import ExportConfig, ExportPrecision, parse_size
 from bgm.errors import ConfigError
@@ -30,6 +31,7 @@ from bgm.export.write import (
 from bgm.inference.device import default_threads, set_threads
 from bgm.inference.matting import Matting, load_matting
 from bgm.inference.network_file import NetworkFacts, open_network_file
+from bgm.inference.predictor import Predictor
 from bgm.networks import CoarseNetwork, MattingRefine
 from bgm.networks.matting import has_exact_scale
 from bgm.records.atomic import write_together
@@ -44,6 +46,8 @@ LIMITS = {
     "int8": {"coarse": 2e-1, "blocks": 0.8, "alpha": 2e-1, "mean": 2e-3, "score": 2e-3},
 }
 """How far a file may be from torch in float32, by its precision; `blocks` is a least share."""
+
+_ANY = Size(1920, 1080)
 
 _OPENVINO_NOTE = (
     "OpenVINO computes in bfloat16 by default where the processor can, which changes alpha and the "
@@ -94,9 +98,6 @@ def run_export(config: ExportConfig, output_dir: Path) -> list[ExportedFile]:
         checkpoints_dir=config.checkpoints_dir,
         **network_settings(config.model, config.refine),
     )
-    network = matting.predictor.network
-    if not config.sizes and isinstance(network, MattingRefine):
-        _check_scale(network)
     pictures = Pictures(config.data, config.images)
     files = list(_export_all(config, matting, pictures, output_dir))
     print_check(files)
@@ -111,9 +112,22 @@ def _check_packages(name: str) -> None:
         )
 
 
-def _check_scale(network: MattingRefine) -> None:
-    scale = network.backbone_scale
-    if not has_exact_scale(scale):
+def _set_scale(predictor: Predictor, size: Size | None) -> None:
+    """Set a network to the size of its images; `auto` for any size is what suits full HD.
+
+    Raises:
+        ConfigError: The scale is none for any size.
+    """
+    network, rule = predictor.network, predictor.rule
+    if not isinstance(network, MattingRefine) or rule is None:
+        return
+    if size is not None:
+        rule.apply(network, size.height, size.width)
+        return
+    scale = rule.apply(network, _ANY.height, _ANY.width).scale
+    if rule.scale is None:
+        network.backbone_scale = 1 / round(1 / scale)
+    elif not has_exact_scale(scale):
         raise ConfigError(
             f"model.backbone_scale={scale}: a file for any size needs a fraction such as 0.25 or "
             "0.125; choose one, or give sizes=[1920x1080]"
@@ -126,6 +140,7 @@ def _export_all(
     fixed: list[Size | None] = [Size(*parse_size(text)) for text in config.sizes]
     for size in fixed or [None]:
         what = f"{config.format.name}, {config.precision.name}, {size or 'any size'}"
+        _set_scale(matting.predictor, size)
         log.info("exporting %s %s: %s", config.model.name.name, config.backbone.name.name, what)
         with tempfile.TemporaryDirectory(dir=output_dir, prefix=".export-") as scratch:
             yield _export(config, matting, pictures, size, Path(scratch), output_dir)
@@ -208,12 +223,25 @@ def _facts(config: ExportConfig, matting: Matting, size: Size | None) -> Network
         least_side=min(size.width, size.height) if size else least_side(network),
         multiple=multiple_of(network),
         outputs=outputs_of(network),
-        refiner=network_settings(config.model, config.refine),
+        refiner=_refiner_settings(network),
         checkpoint=Path(checkpoint.path).name,
         checkpoint_sha256=checkpoint.sha256,
         versions=describe_versions(),
         notes=_notes(config),
     )
+
+
+def _refiner_settings(network: CoarseNetwork) -> dict[str, Any]:
+    if not isinstance(network, MattingRefine):
+        return {}
+    refiner = network.refiner
+    return {
+        "backbone_scale": network.backbone_scale,
+        "refine_mode": refiner.mode,
+        "refine_sample_pixels": refiner.sample_pixels,
+        "refine_threshold": refiner.threshold,
+        "refine_kernel_size": refiner.kernel_size,
+    }
 
 
 def _notes(config: ExportConfig) -> list[str]:
