@@ -197,7 +197,7 @@ def export(raw: DictConfig) -> int:
     config = parse_config(raw, ExportConfig)
     from bgm.export.export import run_export
 
-    files = run_export(config, _output_dir())
+    files = run_export(config, _working_dir())
     return EXIT_SOME_FAILED if any(file.failures for file in files) else EXIT_DONE
 
 

@@ -54,7 +54,7 @@ class Pictures:
             raise ConfigError(f"data.src={data.src} has no photograph with a background")
         self._data = ZipDataset(
             pairs,
-            align=data.align,
+            align=data.align is True,
             resize_background=data.resize_background,
             max_pixels=round(data.max_megapixels * 1e6),
         )
