@@ -25,6 +25,9 @@ from bgm.inference.network_file import PROVIDERS, open_network_file
 DOCS = Path(__file__).parent.parent / "docs" / "export.md"
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """The shipped network for images of any size, in ONNX, as a user exports it."""
@@ -139,6 +142,7 @@ def test_a_file_that_is_too_far_from_torch_is_not_kept(tmp_path, bgm):
     assert not list((tmp_path / "out").glob(".export*"))
 
 
+@pytest.mark.slow
 def test_a_resnet50_is_exported_too(tmp_path, bgm):
     torch.manual_seed(0)
     network = create_network("base", "resnet50").train()
