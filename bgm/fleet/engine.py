@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from bgm.config.schema import Config, Precision
+from bgm.config.video import DataKind
 from bgm.data import Pair
 from bgm.errors import ConfigError
 from bgm.fleet.cluster import Room, connect, leave
@@ -38,6 +39,11 @@ def open_engine(config: Config) -> Iterator[RayEngine]:
     Raises:
         ConfigError: It cannot be reached, or the settings do not fit it.
     """
+    if config.data.kind is DataKind.video:
+        raise ConfigError(
+            "engine=ray gives out photographs, not frames of clips; choose engine=local, or a "
+            "sweep with a clip for each job"
+        )
     paths = [config.output_dir, config.data.src, config.data.bgr, config.data.pha]
     if any(path is not None and path.startswith("memory://") for path in paths):
         raise ConfigError("engine=ray: memory:// is this process's alone; choose other storage")

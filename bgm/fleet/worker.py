@@ -77,7 +77,7 @@ class Worker:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         from bgm.outputs import LayerBuilder
         from bgm.records.journal import Journal
-        from bgm.runs.build import layer_specs, load_network
+        from bgm.runs.build import kept_layers, load_network
         from bgm.runs.runner import set_up_process
         from bgm.storage import locate
 
@@ -87,8 +87,9 @@ class Worker:
         self._output_dir: Path = locate(job.output_dir)
         set_up_process(config)
         self._matting = load_network(config)
-        self._specs = layer_specs(config.outputs)
-        self._build_layers = LayerBuilder(self._specs)
+        layers = kept_layers(config.outputs)
+        self._specs = [layer.spec for layer in layers]
+        self._build_layers = LayerBuilder(layers)
         self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._journal = Journal(self._output_dir, self._name)
 
@@ -103,6 +104,7 @@ class Worker:
             `report`, one `BlockReport`.
         """
         from bgm.fleet.manifest import Row
+        from bgm.outputs import PictureFolders
         from bgm.records.directory import to_line
         from bgm.runs.engines import create_parts, matte_pairs
         from bgm.runs.interruption import StopRequest
@@ -117,14 +119,14 @@ class Worker:
             if preview is not None:
                 done.previews[record.name] = preview
 
-        parts = create_parts(
-            self._config,
-            self._matting,
-            self._specs,
-            self._build_layers,
+        sink = PictureFolders(
             self._output_dir,
-            self._scorer(rows),
+            self._specs,
+            self._config.outputs.png_level,
             {row.pair.name: row.earlier for row in rows},
+        )
+        parts = create_parts(
+            self._config, self._matting, self._build_layers, sink, self._scorer(rows)
         )
         parts = replace(parts, samples=int(batch["samples"][0]))
         try:

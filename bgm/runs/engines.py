@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from bgm.config.schema import Config, OnOutOfMemory
 from bgm.data import Pair, prefetch
-from bgm.data.datasets import Sample, ZipDataset
+from bgm.data.datasets import ZipDataset
 from bgm.evaluation import Scorer
 from bgm.inference.device import helper_threads
 from bgm.inference.fallback import Fallback
 from bgm.inference.matting import Matting
-from bgm.outputs import LayerBuilder, LayerSpec, PictureFolders
+from bgm.outputs import LayerBuilder, PictureFolders, Sink
 from bgm.records.alignments import Alignments
 from bgm.records.directory import STATUS_FILE
 from bgm.runs import steps
@@ -65,39 +65,44 @@ class LocalEngine:
         return config
 
     def matte_all(self, run: Run, report: Report, stop: StopRequest) -> None:
-        """Matte every pair of a run here."""
-        plan = run.plan
-        parts = create_parts(
-            plan.config,
-            run.matting,
-            plan.specs,
-            plan.build_layers,
-            plan.output_dir,
-            plan.score,
-            run.earlier,
-        )
-        alignments = known_alignments(run) if plan.config.data.align else None
-        matte_pairs(plan.config, parts, run.pairs, alignments, report, stop)
+        """Matte every pair of a run here, or every frame of its clips."""
+        plan, clips = run.plan, run.clips
+        if clips is None:
+            sink = PictureFolders(
+                plan.output_dir, plan.specs, plan.config.outputs.png_level, run.earlier
+            )
+            parts = create_parts(plan.config, run.matting, plan.build_layers, sink, plan.score)
+            alignments = known_alignments(run) if plan.config.data.align else None
+            matte_pairs(plan.config, parts, run.pairs, alignments, report, stop)
+            return
+        films = clips.sink(plan.output_dir, run.earlier)
+        parts = create_parts(plan.config, run.matting, plan.build_layers, films, plan.score)
+        parts = replace(parts, sample_every=max(1, run.images // max(1, parts.samples)))
+        try:
+            with closing(clips.items(films)) as frames:
+                Pipeline(parts, report, stop).run(frames)
+        finally:
+            films.close()
+            run.directory.tell(clips=clips.facts)
 
 
 def create_parts(
     config: Config,
     matting: Matting,
-    specs: Sequence[LayerSpec],
     build_layers: LayerBuilder,
-    output_dir: Path,
-    score: Scorer | None = None,
-    earlier: Mapping[str, Sequence[str]] | None = None,
+    sink: Sink,
+    score: Scorer | None,
 ) -> Parts:
     """What the images of a process pass through."""
     return Parts(
         fallback=Fallback(matting.predictor, use_cpu=config.device.oom is OnOutOfMemory.cpu),
         build_layers=build_layers,
-        sink=PictureFolders(output_dir, specs, config.outputs.png_level, earlier),
+        sink=sink,
         score=score,
         batch_size=config.data.batch_size,
         writers=config.outputs.workers or helper_threads(torch.get_num_threads()),
         samples=samples_wanted(config.tracking),
+        sample_every=1,
         stop_on_error=config.on_error.name == "stop",
     )
 
@@ -114,18 +119,17 @@ def matte_pairs(
     data = config.data
     dataset = ZipDataset(
         pairs,
-        align=data.align,
+        align=bool(data.align),
         alignments=alignments,
         resize_background=data.resize_background,
         max_pixels=round(data.max_megapixels * 1e6),
         metadata=config.outputs.metadata,
     )
     workers = data.workers or helper_threads(torch.get_num_threads())
-    ahead: Generator[Sample | Exception, None, None] = prefetch(
-        partial(steps.load, dataset), len(dataset), workers, lambda index: pairs[index].name
-    )
+    load = partial(steps.load, dataset)
+    ahead = prefetch(load, len(dataset), workers, lambda index: pairs[index].name)
     with closing(ahead) as samples:
-        Pipeline(parts, report, stop).run(samples, pairs)
+        Pipeline(parts, report, stop).run(zip(samples, pairs, strict=False))
 
 
 def known_alignments(run: Run) -> Alignments:

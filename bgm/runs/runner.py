@@ -23,6 +23,7 @@ from bgm.records.summary import Summary, Tally
 from bgm.records.timing import Timer
 from bgm.runs import steps
 from bgm.runs.build import create_trackers, load_network
+from bgm.runs.clips import ClipWork
 from bgm.runs.engines import Engine, LocalEngine
 from bgm.runs.interruption import StopRequest
 from bgm.runs.plan import Plan, make_plan
@@ -48,6 +49,7 @@ class Run:
         earlier: Files of earlier runs that give way, by image.
         matting: The network.
         trackers: Who is told.
+        clips: What there is to do of clips, where they are what is matted.
     """
 
     plan: Plan
@@ -57,6 +59,13 @@ class Run:
     earlier: dict[str, list[str]]
     matting: Matting
     trackers: list[Tracker]
+    clips: ClipWork | None = None
+
+    @property
+    def images(self) -> int:
+        """How many images it is asked for; of clips about how many frames."""
+        todo = len(self.pairs) if self.clips is None else self.clips.frames
+        return todo + len(self.settled)
 
 
 def prepare(
@@ -65,6 +74,8 @@ def prepare(
     matting: Matting | None = None,
     working: Path | None = None,
     engine: Engine | None = None,
+    *,
+    console: bool = True,
 ) -> Run:
     """Check everything that can be checked, load the network, make the output directory.
 
@@ -74,6 +85,7 @@ def prepare(
         matting: The network, if it is loaded already.
         working: Where on this machine the run keeps its records, if `output_dir` is not here.
         engine: Who will do the work; None for this process.
+        console: Whether the run is shown to a person.
 
     Raises:
         BgmError: Something is wrong; no image has been touched.
@@ -83,7 +95,7 @@ def prepare(
     matting = matting or load_network((engine or LocalEngine()).settings_here(config))
     if config.repeat is not None and matting.checkpoint is not None:
         check_same(locate(config.repeat), plan.inputs(), matting.checkpoint)
-    return _open(plan, matting, working)
+    return _open(plan, matting, working, console=console)
 
 
 def set_up_process(config: Config) -> None:
@@ -95,16 +107,16 @@ def set_up_process(config: Config) -> None:
     cv2.setRNGSeed(config.seed)  # RANSAC of the alignment
 
 
-def _open(plan: Plan, matting: Matting, working: Path | None) -> Run:
+def _open(plan: Plan, matting: Matting, working: Path | None, *, console: bool) -> Run:
     """Make and lock the directory; tell what is to be done there from what is done."""
     config = plan.config
-    trackers = create_trackers(config.tracking, plan.output_dir)
+    trackers = create_trackers(config.tracking, plan.output_dir, console=console)
     create_output_dir(plan.output_dir)
     directory = RunDirectory(plan.output_dir, working)
     directory.working.mkdir(parents=True, exist_ok=True)
     directory.lock()
     try:
-        pairs, done = split(plan, directory, matting.checkpoint)
+        pairs, done, clips = split(plan, directory, matting.checkpoint)
         overwrites = config.on_existing is OnExisting.overwrite
         earlier = directory.remember_files() if overwrites else {}
         remove_partial_files(plan.output_dir, [spec.type for spec in plan.specs])
@@ -120,6 +132,7 @@ def _open(plan: Plan, matting: Matting, working: Path | None) -> Run:
         earlier=earlier,
         matting=matting,
         trackers=trackers,
+        clips=clips,
     )
 
 
@@ -135,7 +148,7 @@ def execute(run: Run, resolved: dict[str, Any], engine: Engine | None = None) ->
         The summary. Images that failed are counted in it, not raised.
     """
     engine = engine or LocalEngine()
-    images = len(run.pairs) + len(run.settled)
+    images = run.images
     facts = {**describe(run.matting.device, run.matting.checkpoint), **engine.facts}
     tally = Tally()
     for record in run.settled:
@@ -161,6 +174,7 @@ def execute(run: Run, resolved: dict[str, Any], engine: Engine | None = None) ->
                 facts,
                 run.settled,
                 run.directory.working,
+                "images" if run.clips is None else "frames",
             )
             for tracker in run.trackers:
                 tracker.start(info)
@@ -175,7 +189,7 @@ def execute(run: Run, resolved: dict[str, Any], engine: Engine | None = None) ->
         raise
     finally:
         summary = replace(
-            tally.summarize(images, clock.ms / 1000, status, error),
+            tally.summarize(_asked_for(run, tally, status), clock.ms / 1000, status, error),
             peak_memory_mib=memory.peak_mib,
             device_peak_memory_mib=memory.device_peak_mib,
         )
@@ -183,6 +197,11 @@ def execute(run: Run, resolved: dict[str, Any], engine: Engine | None = None) ->
     if summary.error is not None:
         log.error("stopped: %s", summary.error)
     return summary
+
+
+def _asked_for(run: Run, tally: Tally, status: str) -> int:
+    """Images that the run was asked for; how many a clip has is known in the end."""
+    return tally.done if run.clips is not None and status == "finished" else run.images
 
 
 def _finish(run: Run, summary: Summary) -> Summary:
