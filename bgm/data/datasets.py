@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,12 @@ from torch.utils.data import Dataset
 
 from bgm.data.align import align_background
 from bgm.data.decode import MAX_PIXELS, Decoded, decode
+from bgm.data.homography import METHOD
 from bgm.data.metadata import Metadata, read_metadata
 from bgm.data.pairs import Pair, list_images
 from bgm.data.pixels import as_pixels, as_tensor, clip_to_range, to_unit
 from bgm.errors import DataError
+from bgm.records.alignments import Alignments, alignment_key
 from bgm.records.fingerprints import InputFile, fingerprint
 from bgm.records.record import Alignment
 from bgm.records.timing import Timer
@@ -125,6 +127,7 @@ class ZipDataset(Dataset[Sample]):
     Args:
         pairs: The pairs, as `find_pairs` returns them.
         align: Whether to align each background to its source.
+        alignments: What is known of alignments already, and keeps those that are found; or None.
         resize_background: Whether a background of another size is resized to its source's.
         max_pixels: Images that claim to have more are refused.
         metadata: Whether to read what a source says of itself.
@@ -138,12 +141,14 @@ class ZipDataset(Dataset[Sample]):
         pairs: Sequence[Pair],
         *,
         align: bool = False,
+        alignments: Alignments | None = None,
         resize_background: bool = False,
         max_pixels: int = MAX_PIXELS,
         metadata: bool = False,
     ) -> None:
         self.pairs = list(pairs)
         self.align = align
+        self.alignments = alignments
         self.resize_background = resize_background
         self.metadata = metadata
         self._sources, self._backgrounds = (
@@ -165,8 +170,7 @@ class ZipDataset(Dataset[Sample]):
         alignment = align_ms = None
         if self.align:
             with Timer() as aligning:
-                aligned, alignment = align_background(as_pixels(src), as_pixels(bgr))
-                bgr = as_tensor(aligned)
+                bgr, alignment = self._align(src, bgr, inputs)
             align_ms = aligning.ms
         return Sample(
             pair=pair,
@@ -180,6 +184,18 @@ class ZipDataset(Dataset[Sample]):
             remarks=tuple(dict.fromkeys(filter(None, (src_remark, bgr_remark)))),
             metadata=read_metadata(pair.src) if self.metadata else None,
         )
+
+    def _align(
+        self, src: Tensor, bgr: Tensor, inputs: Mapping[str, InputFile]
+    ) -> tuple[Tensor, Alignment]:
+        """Align a background as it was found before, or look for how."""
+        hashes = [inputs[kind].sha256 for kind in ("src", "bgr")]
+        key = alignment_key(METHOD, *hashes, self.resize_background)
+        known = self.alignments.get(key) if self.alignments is not None else None
+        aligned, alignment = align_background(as_pixels(src), as_pixels(bgr), known)
+        if self.alignments is not None:
+            self.alignments.keep(key, alignment)
+        return as_tensor(aligned), alignment
 
     def _match_size(self, src: Tensor, bgr: Tensor) -> Tensor:
         (height, width), (bgr_height, bgr_width) = src.shape[1:], bgr.shape[1:]

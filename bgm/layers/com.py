@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -16,6 +15,7 @@ from bgm.data.pixels import as_tensor, to_unit
 from bgm.errors import ConfigError
 from bgm.layers.base import Format, Layer, LayerSettings, LayerSource, LayerSpec, register_layer
 from bgm.layers.rounding import Pixels, to_host
+from bgm.storage import locate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,7 +78,7 @@ class Composite(Layer[CompositeSettings]):
         background = settings.background
         if background is None or parse_colour(background) is not None:
             return
-        if not Path(background).is_file():
+        if not locate(background).is_file():
             raise ConfigError(
                 f"outputs.com.background={background}: neither a colour (white, '#00ff88') nor an "
                 "image file"
@@ -127,4 +127,4 @@ def _read_background(background: str) -> Tensor:
     colour = parse_colour(background)
     if colour is not None:
         return as_tensor(np.array(colour, np.float32).reshape(1, 1, 3) / 255)
-    return to_unit(as_tensor(decode(Path(background)).pixels))
+    return to_unit(as_tensor(decode(locate(background)).pixels))

@@ -15,6 +15,7 @@ from bgm.outputs import LayerBuilder
 from bgm.records.record import ImageRecord
 from bgm.runs.build import create_scorer, kept_layers
 from bgm.runs.preflight import check_paths
+from bgm.storage import locate
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ def make_plan(config: Config, output_dir: Path) -> Plan:
     """
     check_paths(config, output_dir)
     pairing = find_pairs(
-        Path(config.data.src),
-        Path(config.data.bgr),
+        locate(config.data.src),
+        locate(config.data.bgr),
         skip_unmatched=config.data.unmatched is Unmatched.skip,
     )
     if not pairing.pairs:

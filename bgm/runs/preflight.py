@@ -14,6 +14,7 @@ from bgm.data import Pair
 from bgm.data.kinds import why_missing
 from bgm.errors import ConfigError
 from bgm.layers import LAYERS, LayerSpec
+from bgm.storage import RemotePath, is_remote, local_copy, locate, write_object
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +32,13 @@ def check_paths(config: Config, output_dir: Path) -> None:
         path = getattr(config.data, key)
         if path is None:
             continue
-        if not Path(path).exists():
-            raise ConfigError(f"data.{key}={path}: {why_missing(Path(path))}")
-        if output_dir.resolve() == Path(path).resolve():
+        if not locate(path).exists():
+            raise ConfigError(f"data.{key}={path}: {why_missing(locate(path))}")
+        if output_dir.resolve() == locate(path).resolve():
             raise ConfigError(
                 f"output_dir={output_dir} is also data.{key}; choose another directory"
             )
-    if config.checkpoints_dir is not None and not Path(config.checkpoints_dir).is_dir():
+    if config.checkpoints_dir is not None and not locate(config.checkpoints_dir).is_dir():
         raise ConfigError(f"checkpoints_dir={config.checkpoints_dir}: no such directory")
     for name, layer in LAYERS.items():
         layer.check_files(config.outputs.layer(name))
@@ -51,8 +52,11 @@ def create_output_dir(output_dir: Path) -> None:
     """
     probe = output_dir / ".bgm-probe.part"
     try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        probe.touch()
+        if isinstance(probe, RemotePath):
+            write_object(probe, b"")
+        else:
+            output_dir.mkdir(parents=True, exist_ok=True)
+            probe.touch()
         probe.unlink()
     except OSError as error:
         raise ConfigError(f"output_dir={output_dir} cannot be written: {error.strerror}") from None
@@ -63,8 +67,10 @@ def warn_of_little_space(
 ) -> None:
     """Log a warning if the disk may not have room for the outputs, by a cautious estimate.
 
-    The sizes of a few photographs are taken for all of them.
+    The sizes of a few photographs are taken for all of them; remote storage is never full.
     """
+    if is_remote(output_dir):
+        return
     pixels = [
         size for pair in pairs[:: max(1, len(pairs) // _LOOKED_AT)] if (size := _pixels(pair))
     ]
@@ -80,7 +86,7 @@ def warn_of_little_space(
 
 def _pixels(pair: Pair) -> int | None:
     try:
-        with Image.open(pair.src) as image:
+        with local_copy(pair.src) as file, Image.open(file) as image:
             return image.width * image.height
     except Exception:  # whatever is wrong with it is said when its turn comes
         return None

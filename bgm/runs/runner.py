@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import torch
 
+from bgm.config.identity import settings_hash
 from bgm.config.schema import Config, OnExisting, OnOutOfMemory
 from bgm.data import Pair, leave_limit_to_settings, prefetch
 from bgm.data.datasets import Sample, ZipDataset
@@ -22,7 +23,8 @@ from bgm.inference.fallback import Fallback
 from bgm.inference.matting import Matting
 from bgm.inference.memory import MemoryMeter
 from bgm.outputs import PictureFolders
-from bgm.records.directory import RunDirectory
+from bgm.records.alignments import Alignments
+from bgm.records.directory import STATUS_FILE, RunDirectory
 from bgm.records.record import ImageRecord
 from bgm.records.summary import Summary, Tally
 from bgm.records.timing import Timer
@@ -34,7 +36,8 @@ from bgm.runs.plan import Plan, make_plan
 from bgm.runs.preflight import create_output_dir, warn_of_little_space
 from bgm.runs.provenance import describe
 from bgm.runs.repeat import check_same
-from bgm.runs.resume import earlier_files, remove_partial_files, split
+from bgm.runs.resume import remove_partial_files, split
+from bgm.storage import locate
 from bgm.tracking import Preview, RunInfo, Tracker
 
 log = logging.getLogger(__name__)
@@ -49,7 +52,7 @@ class Run:
         directory: Where it writes; locked until the run has ended.
         pairs: What is to be matted.
         settled: Records of what needs no work: skipped and unmatched images.
-        earlier: Files of an earlier run that give way, by image and type.
+        earlier: Files of earlier runs that give way, by image.
         matting: The network.
         trackers: Who is told.
     """
@@ -58,18 +61,24 @@ class Run:
     directory: RunDirectory
     pairs: list[Pair]
     settled: list[ImageRecord]
-    earlier: dict[str, dict[str, str]]
+    earlier: dict[str, list[str]]
     matting: Matting
     trackers: list[Tracker]
 
 
-def prepare(config: Config, output_dir: Path, matting: Matting | None = None) -> Run:
+def prepare(
+    config: Config,
+    output_dir: Path,
+    matting: Matting | None = None,
+    working: Path | None = None,
+) -> Run:
     """Check everything that can be checked, load the network, make the output directory.
 
     Args:
         config: What is asked for.
         output_dir: Where to write.
         matting: The network, if it is loaded already.
+        working: Where on this machine the run keeps its records, if `output_dir` is not here.
 
     Raises:
         BgmError: Something is wrong; no image has been touched.
@@ -78,8 +87,8 @@ def prepare(config: Config, output_dir: Path, matting: Matting | None = None) ->
     plan = make_plan(config, output_dir)
     matting = matting or load_network(config)
     if config.repeat is not None and matting.checkpoint is not None:
-        check_same(Path(config.repeat), plan.inputs(), matting.checkpoint)
-    return _open(plan, matting)
+        check_same(locate(config.repeat), plan.inputs(), matting.checkpoint)
+    return _open(plan, matting, working)
 
 
 def set_up_process(config: Config) -> None:
@@ -91,17 +100,18 @@ def set_up_process(config: Config) -> None:
     cv2.setRNGSeed(config.seed)  # RANSAC of the alignment
 
 
-def _open(plan: Plan, matting: Matting) -> Run:
+def _open(plan: Plan, matting: Matting, working: Path | None) -> Run:
     """Make and lock the directory; tell what is to be done there from what is done."""
     config = plan.config
     trackers = create_trackers(config.tracking, plan.output_dir)
     create_output_dir(plan.output_dir)
-    directory = RunDirectory(plan.output_dir)
+    directory = RunDirectory(plan.output_dir, working)
+    directory.working.mkdir(parents=True, exist_ok=True)
     directory.lock()
     try:
         pairs, done = split(plan, directory, matting.checkpoint)
         overwrites = config.on_existing is OnExisting.overwrite
-        earlier = earlier_files(directory) if overwrites else {}
+        earlier = directory.remember_files() if overwrites else {}
         remove_partial_files(plan.output_dir, [spec.type for spec in plan.specs])
         warn_of_little_space(pairs, plan.specs, plan.output_dir)
     except BaseException:
@@ -137,8 +147,16 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     status, error = "failed", None
     try:
         with stop:
+            facts["config_sha256"] = settings_hash(resolved)
             run.directory.begin(images, resolved, facts, run.settled)
-            info = RunInfo(run.plan.output_dir, images, resolved, facts, run.settled)
+            info = RunInfo(
+                run.plan.output_dir,
+                images,
+                resolved,
+                facts,
+                run.settled,
+                run.directory.working,
+            )
             for tracker in run.trackers:
                 tracker.start(info)
             with memory, clock:  # the trackers' start is not the work's
@@ -165,12 +183,14 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
 def _finish(run: Run, summary: Summary) -> Summary:
     """Close the records, tell everybody, let other runs in."""
     try:
-        run.directory.finish(summary)
-    except WriteError as unwritable:
-        summary = replace(summary, status="failed", error=str(unwritable))
-    for tracker in run.trackers:
-        tracker.finish(summary)
-    run.directory.release()
+        try:
+            run.directory.finish(summary)
+        except WriteError as unwritable:
+            summary = replace(summary, status="failed", error=str(unwritable))
+        for tracker in run.trackers:
+            tracker.finish(summary)
+    finally:
+        run.directory.release()
     return summary
 
 
@@ -206,9 +226,19 @@ def _samples(run: Run, workers: int) -> Generator[Sample | Exception, None, None
     dataset = ZipDataset(
         run.pairs,
         align=data.align,
+        alignments=known_alignments(run.plan) if data.align else None,
         resize_background=data.resize_background,
         max_pixels=round(data.max_megapixels * 1e6),
         metadata=run.plan.config.outputs.metadata,
     )
     load = partial(steps.load, dataset)
     return prefetch(load, len(dataset), workers, lambda index: run.pairs[index].name)
+
+
+def known_alignments(plan: Plan) -> Alignments:
+    """What this run, the run that it repeats and the other jobs of its sweep found before."""
+    output_dir = plan.output_dir
+    earlier = [Path(plan.config.repeat)] if plan.config.repeat is not None else []
+    if (output_dir / STATUS_FILE).exists():
+        earlier += [path.parent for path in output_dir.parent.glob(f"*/{STATUS_FILE}")]
+    return Alignments(output_dir, earlier)
