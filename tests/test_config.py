@@ -17,16 +17,16 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from bgm import __version__
-from bgm.cli.application import config_directory
 from bgm.config.schema import Config
 from bgm.config.training import TrainConfig
 from bgm.config.validation import PATHS, parse_config
 from bgm.errors import ConfigError
 from bgm.layers import LAYERS
+from bgm.locations import conf_directory
 from bgm.records.directory import flatten
 from bgm.runs.interruption import StopRequest
 
-CONF = config_directory()
+CONF = conf_directory()
 GROUPS = sorted(
     path.relative_to(CONF) for path in CONF.glob("*/*.yaml") if path.parent.name != "hydra"
 )

@@ -126,7 +126,7 @@ class Bgm:
             refine=config.refine,
             device=config.device,
             runtime=config.runtime,
-            data=DataConfig(str(shots.src), str(shots.bgr), batch_size=config.batch_size),
+            data=DataConfig(src=str(shots.src), bgr=str(shots.bgr), batch_size=config.batch_size),
             tracking=TrackingConfig(name="files"),
             precision=config.precision,
             threads=config.threads,

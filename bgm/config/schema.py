@@ -15,15 +15,13 @@ from typing import Any, TypeVar
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bgm.config.video import FORMATS_FOLDER, ClipDataConfig, DataKind, VideoFormat, load_format
+from bgm.data.kinds import is_film
 from bgm.errors import ConfigError
 from bgm.errors import require as require
-from bgm.layers import LAYERS
-
-
-def demo_path(part: str) -> str:
-    """Path of a part of the shipped demo set, such as `src`; `${bgm.demo:src}` in YAML."""
-    return str(Path(__file__).parent.parent / "assets" / "demo" / part)
-
+from bgm.layers import LAYERS, VIDEO_FORMATS
+from bgm.locations import conf_directory
+from bgm.locations import demo_path as demo_path
 
 OmegaConf.register_new_resolver("bgm.demo", demo_path, replace=True)
 
@@ -103,7 +101,7 @@ class RuntimeConfig:
 
 
 @dataclass
-class DataConfig:
+class DataConfig(ClipDataConfig):
     """Where the photographs are, and how they are prepared."""
 
     src: str = MISSING
@@ -111,7 +109,7 @@ class DataConfig:
     pha: str | None = None
     fgr: str | None = None
     trimap: str | None = None
-    align: bool = False
+    align: bool | str = False
     resize_background: bool = False
     unmatched: Unmatched = Unmatched.error
     max_megapixels: float = 400
@@ -127,6 +125,17 @@ class DataConfig:
         )
         require(self.batch_size >= 1, "data.batch_size", self.batch_size, "1 or more")
         _check_count("data.workers", self.workers)
+        if isinstance(self.align, str):
+            require(self.align == "frames", "data.align", self.align, "true, false or frames")
+            if self.kind is not DataKind.video:
+                raise ConfigError("data.align=frames is for clips; data.align=true aligns pictures")
+        self.check_clips()
+
+
+def _takes(name: str, channels: int, bits: int) -> bool:
+    """Whether a format of videos has a place for a layer."""
+    found = load_format(name, conf_directory() / FORMATS_FOLDER)
+    return found.pixels_for(channels, bits) is not None
 
 
 Class = TypeVar("Class", bound=type)
@@ -149,6 +158,8 @@ class OutputsConfig:
     metadata: bool = True
     png_level: int = 1
     workers: int | None = None
+    audio: bool = True
+    formats: dict[str, VideoFormat] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         legal = ", ".join(LAYERS)
@@ -163,12 +174,32 @@ class OutputsConfig:
         )
         for name, layer in LAYERS.items():
             layer.check(self.layer(name))
+        for name in self.types:
+            self._check_video(name)
         require(0 <= self.png_level <= 9, "outputs.png_level", self.png_level, "from 0 to 9")
         _check_count("outputs.workers", self.workers)
 
     def layer(self, name: str) -> Any:
         """The settings of one type of layer."""
         return getattr(self, name)
+
+    def _check_video(self, name: str) -> None:
+        """Refuse a format of videos that has no place for a layer."""
+        settings = self.layer(name)
+        chosen = self.formats.get(settings.format.name)
+        if chosen is None:
+            return
+        channels = LAYERS[name].channels
+        if channels == 4 and getattr(settings, "background", None) is not None:
+            channels = 3
+        bits = getattr(settings, "bits", 8)
+        if chosen.pixels_for(channels, bits) is None:
+            key = f"outputs.{name}.format={settings.format.name}"
+            if chosen.pixels_for(channels, 8) is not None:
+                raise ConfigError(f"{key} has 8 bits; leave out outputs.{name}.bits={bits}")
+            what = {1: "no grey", 3: "no place for opaque colours", 4: "no alpha"}[channels]
+            fitting = sorted(f for f in VIDEO_FORMATS if _takes(f, channels, bits))
+            raise ConfigError(f"{key} has {what}; choose {', '.join(fitting)} or png")
 
 
 @dataclass
@@ -231,6 +262,20 @@ class Config:
                 raise ConfigError(
                     f"outputs.types has {name}, {LAYERS[name].shows}, but model=base has no "
                     f"refiner; choose model=refine or leave {name} out"
+                )
+        background = self.outputs.com.background  # type: ignore[attr-defined]
+        is_video = self.data.kind is DataKind.video
+        if background is not None and is_film(Path(background)) and not is_video:
+            raise ConfigError(
+                f"outputs.com.background={background}: a clip is the background of clips; give a "
+                "picture or a colour"
+            )
+        for name in self.outputs.types:
+            chosen = self.outputs.layer(name).format.name
+            if chosen in VIDEO_FORMATS and not is_video:
+                raise ConfigError(
+                    f"outputs.{name}.format={chosen} is for clips; add data=video, or leave out "
+                    "outputs=video"
                 )
         for key in ("fgr", "trimap"):
             if getattr(self.data, key) is not None and self.data.pha is None:

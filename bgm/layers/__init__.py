@@ -7,6 +7,7 @@ from pkgutil import iter_modules
 
 from bgm.layers.base import (
     LAYERS,
+    VIDEO_FORMATS,
     Format,
     Layer,
     LayerSettings,
@@ -21,6 +22,7 @@ for _module in iter_modules(__path__):  # each registers what it has
 
 __all__ = [
     "LAYERS",
+    "VIDEO_FORMATS",
     "Format",
     "Layer",
     "LayerSettings",

@@ -10,10 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from bgm.errors import ConfigError, require
 from bgm.layers.rounding import Pixels
+from bgm.locations import conf_directory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +24,13 @@ if TYPE_CHECKING:
 
     from bgm.inference.matte import Matte
 
-Format = Enum("Format", ["png", "jpg", "webp", "tiff"])
+VIDEO_FORMATS = frozenset(path.stem for path in (conf_directory() / "format").glob("*.yaml"))
+"""Formats of videos: each is a file in `conf/format/`."""
+
+if TYPE_CHECKING:
+    Format = Enum("Format", ["png", "jpg", "webp", "tiff"])
+else:
+    Format = Enum("Format", ["png", "jpg", "webp", "tiff", *sorted(VIDEO_FORMATS)])
 
 
 @dataclass
@@ -39,9 +47,9 @@ class LayerSpec:
 
     Attributes:
         type: Name of its type.
-        format: `png`, `jpg`, `webp` or `tiff`.
+        format: `png`, `jpg`, `webp` or `tiff`; or one of `VIDEO_FORMATS`.
         quality: Of JPEG and WebP, 1 to 100.
-        bits: 8, or 16 in PNG or TIFF.
+        bits: 8, or 16 in PNG, TIFF and some formats of videos.
         premultiplied: Whether the colours are multiplied by the alpha beside them.
     """
 
@@ -61,12 +69,14 @@ class LayerSource:
         pixels: The same in 8 bits, (H, W, 4), uint8, on the host.
         src: The photograph, (3, H, W), uint8 or float32 in [0, 1], on the host.
         bgr: Its plate as the network saw it, aligned if that was asked for; likewise.
+        seconds: When the frame of a clip is shown, since the clip's first; 0 of a photograph.
     """
 
     matte: Matte
     pixels: NDArray[np.uint8]
     src: Tensor
     bgr: Tensor
+    seconds: Fraction = Fraction(0)
 
 
 Settings = TypeVar("Settings", bound=LayerSettings)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from bgm.data.decode import decode
+from bgm.data.kinds import is_film
 from bgm.data.named_colours import parse_colour
 from bgm.data.pixels import as_tensor, to_unit
+from bgm.data.video.looped import LoopedClip
 from bgm.errors import ConfigError
 from bgm.layers.base import Format, Layer, LayerSettings, LayerSource, LayerSpec, register_layer
 from bgm.layers.rounding import Pixels, to_host
@@ -37,7 +40,8 @@ class Composite(Layer[CompositeSettings]):
     """The cut-out, or the composite on a new background.
 
     Args:
-        settings: With the background: a colour, or the path of an image. None keeps it transparent.
+        settings: With the background: a colour, or the path of an image or a clip. None keeps it
+            transparent.
 
     Raises:
         DataError: The background image cannot be read.
@@ -52,7 +56,10 @@ class Composite(Layer[CompositeSettings]):
         super().__init__(settings)
         self._premultiplied = settings.alpha is AlphaKind.premultiplied
         self._plate: Tensor | None = None
-        if settings.background is not None:
+        self._film: LoopedClip | None = None
+        if settings.background is not None and is_film(Path(settings.background)):
+            self._film = LoopedClip(Path(settings.background))
+        elif settings.background is not None:
             self._plate = _read_background(settings.background)
         self._fitted: Tensor | None = None
 
@@ -81,7 +88,7 @@ class Composite(Layer[CompositeSettings]):
         if not locate(background).is_file():
             raise ConfigError(
                 f"outputs.com.background={background}: neither a colour (white, '#00ff88') nor an "
-                "image file"
+                "image file or clip"
             )
 
     @property
@@ -92,6 +99,10 @@ class Composite(Layer[CompositeSettings]):
     def build(self, source: LayerSource) -> Pixels:
         """The subject, (H, W, 4), or with a background (H, W, 3)."""
         matte, pixels = source.matte, source.pixels
+        if self._film is not None:
+            shown = to_unit(as_tensor(self._film.at(source.seconds)))
+            size = (matte.alpha.shape[2], matte.alpha.shape[1])
+            return to_host(matte.composite(cover(shown, size)))
         if self._plate is not None:
             return to_host(matte.composite(self._fit(self._plate, matte.alpha)))
         if self._premultiplied:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bgm.errors import ConfigError, require
-from bgm.layers.base import Format, Layer, LayerSettings, LayerSource, LayerSpec, register_layer
+from bgm.layers.base import (
+    VIDEO_FORMATS,
+    Format,
+    Layer,
+    LayerSettings,
+    LayerSource,
+    LayerSpec,
+    register_layer,
+)
 from bgm.layers.rounding import Pixels, to_host
 
 
@@ -30,7 +38,8 @@ class Alpha(Layer[AlphaSettings]):
         super().check(settings)
         bits, kind = settings.bits, settings.format
         require(bits in (8, 16), "outputs.pha.bits", bits, "8 or 16")
-        if bits == 16 and kind not in (Format.png, Format.tiff):
+        is_picture = kind.name not in VIDEO_FORMATS
+        if bits == 16 and is_picture and kind not in (Format.png, Format.tiff):
             raise ConfigError(
                 f"outputs.pha.bits=16 does not fit outputs.pha.format={kind.name}, which has 8 "
                 "bits; choose outputs.pha.format=png or tiff"

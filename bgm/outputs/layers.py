@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import cv2
@@ -27,7 +28,12 @@ class LayerBuilder:
         self.layers = layers
 
     def __call__(
-        self, matte: Matte, src: Tensor, bgr: Tensor, pixels: NDArray[np.uint8] | None = None
+        self,
+        matte: Matte,
+        src: Tensor,
+        bgr: Tensor,
+        pixels: NDArray[np.uint8] | None = None,
+        seconds: Fraction = Fraction(0),
     ) -> dict[str, Pixels]:
         """Make the layers of one matte, by type.
 
@@ -36,11 +42,14 @@ class LayerBuilder:
             src: The photograph, (3, H, W), uint8 or float32 in [0, 1], on the host.
             bgr: Its plate, likewise.
             pixels: The matte in 8 bits, as `to_rgba8` returns it, if that is at hand.
+            seconds: When it is shown, if it is the frame of a clip.
 
         Raises:
             BgmError: The network that made the matte has no such layer.
         """
-        source = LayerSource(matte, to_rgba8(matte) if pixels is None else pixels, src, bgr)
+        source = LayerSource(
+            matte, to_rgba8(matte) if pixels is None else pixels, src, bgr, seconds
+        )
         return {layer.name: layer.build(source) for layer in self.layers}
 
 

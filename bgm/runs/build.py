@@ -15,6 +15,7 @@ from bgm.config.schema import (
     TrackingConfig,
     Unmatched,
 )
+from bgm.config.video import DataKind
 from bgm.data import Pair, find_truths
 from bgm.errors import ConfigError
 from bgm.evaluation import Scorer, unknown_only
@@ -121,11 +122,13 @@ def create_scorer(config: Config, pairs: Sequence[Pair]) -> Scorer | None:
     given = {kind: getattr(config.data, kind) for kind in kinds}
     if given["pha"] is None:
         return None
-    truths = find_truths(
-        [pair.name for pair in pairs],
-        {kind: locate(path) for kind, path in given.items() if path is not None},
-        skip_unmatched=config.data.unmatched is Unmatched.skip,
-    )
+    truths = {}
+    if config.data.kind is not DataKind.video:  # the truth of clips comes with their frames
+        truths = find_truths(
+            [pair.name for pair in pairs],
+            {kind: locate(path) for kind, path in given.items() if path is not None},
+            skip_unmatched=config.data.unmatched is Unmatched.skip,
+        )
     return Scorer(
         truths,
         unknown_only=unknown_only(config.scores.region.name, given["trimap"]),

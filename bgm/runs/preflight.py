@@ -10,8 +10,11 @@ from pathlib import Path
 from PIL import Image
 
 from bgm.config.schema import Config
+from bgm.config.video import DataKind
 from bgm.data import Pair
 from bgm.data.kinds import why_missing
+from bgm.data.video.plates import own_plate
+from bgm.data.video.sequence import is_pattern
 from bgm.errors import ConfigError
 from bgm.layers import LAYERS, LayerSpec
 from bgm.storage import RemotePath, is_remote, local_copy, locate, write_object
@@ -32,6 +35,8 @@ def check_paths(config: Config, output_dir: Path) -> None:
         path = getattr(config.data, key)
         if path is None:
             continue
+        if config.data.kind is DataKind.video and _is_of_clips(key, path):
+            continue
         if not locate(path).exists():
             raise ConfigError(f"data.{key}={path}: {why_missing(locate(path))}")
         if output_dir.resolve() == locate(path).resolve():
@@ -42,6 +47,13 @@ def check_paths(config: Config, output_dir: Path) -> None:
         raise ConfigError(f"checkpoints_dir={config.checkpoints_dir}: no such directory")
     for name, layer in LAYERS.items():
         layer.check_files(config.outputs.layer(name))
+
+
+def _is_of_clips(key: str, path: str) -> bool:
+    """Whether a setting names no file, but where in clips or in which files to look."""
+    if key == "bgr" and own_plate(path) is not None:
+        return True
+    return is_pattern(Path(path)) and Path(path).parent.is_dir()
 
 
 def create_output_dir(output_dir: Path) -> None:
