@@ -35,7 +35,7 @@ Schema = TypeVar("Schema", Config, EvaluateConfig, CompareConfig, BenchmarkConfi
 
 PATHS = (
     *("data.src", "data.bgr", "data.pha", "data.fgr", "data.trimap"),
-    *("checkpoint", "checkpoints_dir", "repeat"),
+    *("checkpoint", "checkpoints_dir", "repeat", "edges.garbage"),
     *(f"outputs.{name}.{key}" for name, layer in LAYERS.items() for key in layer.paths),
     *("pred", "true", "trimap", "output_dir", "data.alphas", "data.cache"),
 )

@@ -69,6 +69,7 @@ class LayerSource:
         pixels: The same in 8 bits, (H, W, 4), uint8, on the host.
         src: The photograph, (3, H, W), uint8 or float32 in [0, 1], on the host.
         bgr: Its plate as the network saw it, aligned if that was asked for; likewise.
+        extended: Whether the colours outside the subject mean something.
         seconds: When the frame of a clip is shown, since the clip's first; 0 of a photograph.
     """
 
@@ -77,6 +78,7 @@ class LayerSource:
     src: Tensor
     bgr: Tensor
     seconds: Fraction = Fraction(0)
+    extended: bool = False
 
 
 Settings = TypeVar("Settings", bound=LayerSettings)

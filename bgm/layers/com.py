@@ -109,6 +109,8 @@ class Composite(Layer[CompositeSettings]):
             cutout = matte.composite()
             cutout[:3] *= cutout[3:]
             return to_host(cutout)
+        if source.extended:
+            return pixels
         # Where the stored alpha is 0, the stored colour is too.
         return np.asarray(cv2.bitwise_and(pixels, pixels, mask=pixels[:, :, 3].copy()), np.uint8)
 
