@@ -48,3 +48,9 @@ class PredictionError(BgmError):
         self, message: str = "the network returned values that are not finite (NaN or infinity)"
     ) -> None:
         super().__init__(message)
+
+
+def require(holds: bool, key: str, value: object, legal: str) -> None:
+    """Refuse the value of a key unless a condition holds."""
+    if not holds:
+        raise ConfigError(f"{key}={value}: must be {legal}")

@@ -15,7 +15,9 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bgm.config.experiments import ComparisonSettings
 from bgm.errors import ConfigError
+from bgm.errors import require as require
 
 
 def demo_path(part: str) -> str:
@@ -42,12 +44,6 @@ BenchmarkPart = Enum("BenchmarkPart", ["network", "pipeline", "free", "codecs"])
 
 MAX_BAND = 500
 """Pixels: a wider band takes hours to derive, and is the whole of most images."""
-
-
-def require(holds: bool, key: str, value: object, legal: str) -> None:
-    """Refuse the value of a key unless a condition holds."""
-    if not holds:
-        raise ConfigError(f"{key}={value}: must be {legal}")
 
 
 def _check_count(key: str, value: int | None) -> None:
@@ -241,7 +237,7 @@ class TrackingConfig:
 
 
 @dataclass
-class Config:
+class Config(ComparisonSettings):
     """One run of `bgm`."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -264,6 +260,7 @@ class Config:
     output_dir: str = MISSING
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_count("threads", self.threads)
         require(0 <= self.seed < 2**31, "seed", self.seed, f"from 0 to {2**31 - 1}")
         if self.model.name is ModelName.base and LayerType.ref in self.outputs.types:
@@ -313,16 +310,15 @@ class BenchmarkConfig:
 
 
 @dataclass
-class CompareConfig:
+class CompareConfig(ComparisonSettings):
     """One run of `bgm-compare`."""
 
     runs: list[str] = MISSING
-    page_mb: float = 30.0
     output_dir: str = MISSING
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(bool(self.runs), "runs", "[]", "at least one directory")
-        require(0 < self.page_mb < math.inf, "page_mb", self.page_mb, "above 0 and finite")
 
 
 @dataclass

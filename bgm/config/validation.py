@@ -30,7 +30,7 @@ Schema = TypeVar("Schema", Config, EvaluateConfig, CompareConfig, BenchmarkConfi
 PATHS = (
     *("data.src", "data.bgr", "data.pha", "data.fgr", "data.trimap"),
     *("checkpoint", "checkpoints_dir", "outputs.com.background", "repeat"),
-    *("pred", "true", "trimap", "output_dir", "data.alphas", "data.cache"),
+    *("pred", "true", "trimap", "output_dir", "data.alphas", "data.cache", "groups"),
 )
 """Keys of paths, which may be relative to the current directory."""
 
@@ -107,7 +107,8 @@ def describe_settings(raw: DictConfig, schema: type[Any]) -> dict[str, Any]:
 def _absolute(key: str, path: str) -> str:
     """A path from the current directory, so that a snapshot works from anywhere."""
     is_colour = key == "outputs.com.background" and parse_colour(path) is not None
-    return path if path == "auto" or is_colour else str(Path(path).expanduser().absolute())
+    is_word = path == {"groups": "folder"}.get(key, "auto")
+    return path if is_word or is_colour else str(Path(path).expanduser().absolute())
 
 
 def refuse_unknown(key: str, schema: type) -> None:
