@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from bgm.benchmark.contender import REFERENCE, Shots
-from bgm.benchmark.reference import ReferenceNetwork, run_reference
+from bgm.benchmark.reference import ReferenceNetwork, read_tensor, run_reference
 from bgm.config.schema import BenchmarkConfig, Config, DataConfig, TrackingConfig
 from bgm.data import find_pairs, read_image
 from bgm.errors import CheckpointError, PredictionError
@@ -24,7 +23,6 @@ from bgm.inference.device import (
 from bgm.inference.matte import Matte
 from bgm.inference.matting import Matting, create_network, load_matting
 from bgm.inference.predictor import Predictor, Staged
-from bgm.networks._torchvision import to_tensor
 from bgm.runs.build import network_settings
 
 
@@ -99,9 +97,7 @@ class Reference:
         self._network: ReferenceNetwork = run
         self._pairs = find_pairs(shots.src, shots.bgr).pairs
         first = self._pairs[0]
-        self._pair = [
-            to_tensor(Image.open(path).convert("RGB"))[None] for path in (first.src, first.bgr)
-        ]
+        self._pair = [read_tensor(path)[None] for path in (first.src, first.bgr)]
         with torch.inference_mode():
             self._result = run(*self._pair)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bgm.networks._torchvision import ASPP
+from bgm.networks.aspp import ASPP
 from bgm.networks.decoder import Decoder
 from bgm.networks.encoders import create_encoder
 from bgm.networks.refiner import BLOCK, Refiner
