@@ -203,8 +203,10 @@ class VideoEncoder:
         muxer = _MUXERS.get(form.extension, form.extension)
         with in_words(plan.path):
             plan.path.parent.mkdir(parents=True, exist_ok=True)
+        # The same frames make the same file: no numbers drawn at random in it.
+        options = {"fflags": "+bitexact", **form.container_options}
         self._container = self._av.open(
-            str(self._partial), "w", format=muxer, container_options=dict(form.container_options)
+            str(self._partial), "w", format=muxer, container_options=options
         )
         self._container.metadata.update(info.tags)
         if plan.timecode is not None:
