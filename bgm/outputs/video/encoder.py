@@ -142,7 +142,7 @@ class VideoEncoder:
         try:
             with self._in_words():
                 if self._sound is not None:
-                    self._sound.finish(None if whole else self._seconds())
+                    self._sound.finish(self._end * self.plan.info.time_base, whole=whole)
                 self._mux(self._stream.encode(None))
                 self._mux_last()
                 self._container.close()
