@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bgm.config.export import ExportConfig
 from bgm.config.schema import (
     BenchmarkConfig,
     CompareConfig,
@@ -31,7 +32,9 @@ from bgm.layers import LAYERS, VIDEO_FORMATS
 from bgm.locations import conf_directory
 from bgm.storage import check_place, is_url, working_folder
 
-Schema = TypeVar("Schema", Config, EvaluateConfig, CompareConfig, BenchmarkConfig, TrainConfig)
+Schema = TypeVar(
+    "Schema", Config, EvaluateConfig, CompareConfig, BenchmarkConfig, TrainConfig, ExportConfig
+)
 
 PATHS = (
     *("data.src", "data.bgr", "data.pha", "data.fgr", "data.trimap"),
@@ -41,7 +44,7 @@ PATHS = (
 )
 """Keys of paths, which may be relative to the current directory."""
 
-_LOCAL_ONLY = (BenchmarkConfig, TrainConfig)
+_LOCAL_ONLY = (BenchmarkConfig, ExportConfig, TrainConfig)
 
 
 def expand_home(path: str) -> str:
