@@ -236,7 +236,7 @@ def test_bgm_runs_an_exported_file(tmp_path, bgm, exported):
         assert run["checkpoint"]["path"] == str(exported[0])
         assert run["config"]["refine"]["sample_pixels"] == 80_000
         (record,) = records(Path(runtime)).values()
-        assert record["scale"] == 0.25
+        assert record["backbone_scale"] == 0.25
 
 
 def test_a_picture_of_another_size_fails_by_name(tmp_path, bgm):
