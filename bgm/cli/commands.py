@@ -118,6 +118,23 @@ def compare(raw: DictConfig) -> int:
     return EXIT_DONE
 
 
+def value_of_job(raw: DictConfig, folder: Path) -> float | list[float] | None:
+    """What sweepers search by: the figures of `objective`, as one number if it is one.
+
+    Args:
+        raw: The composed configuration.
+        folder: Directory of a job that has ended.
+    """
+    from bgm.comparison.objective import objective_values
+    from bgm.comparison.runs import read_jobs
+
+    if not raw.objective:
+        return None
+    (run,) = read_jobs([folder])
+    values = objective_values(run, raw.objective)
+    return values[0] if values is not None and len(values) == 1 else values
+
+
 def compare_sweep(folder: Path, jobs: Sequence[Path]) -> None:
     """Set the jobs of a sweep side by side, in the sweep's own directory."""
     from bgm.comparison.compare import compare_runs
@@ -180,7 +197,7 @@ def train(raw: DictConfig) -> int:
     return EXIT_DONE if finished else EXIT_INTERRUPTED
 
 
-MATTE = Command(matte, "bgm", Config, after_sweep=compare_sweep)
+MATTE = Command(matte, "bgm", Config, value_of_job, compare_sweep)
 EVALUATE = Command(evaluate, "evaluate", EvaluateConfig)
 COMPARE = Command(compare, "compare", CompareConfig)
 BENCHMARK = Command(benchmark, "benchmark", BenchmarkConfig)

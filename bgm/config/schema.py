@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bgm.config.experiments import ComparisonSettings
+from bgm.config.experiments import ComparisonSettings, ExperimentSettings
 from bgm.errors import ConfigError
 from bgm.errors import require as require
 
@@ -113,6 +113,7 @@ class DataConfig:
     pha: str | None = None
     fgr: str | None = None
     trimap: str | None = None
+    images: int | None = None
     align: bool = False
     resize_background: bool = False
     unmatched: Unmatched = Unmatched.error
@@ -129,6 +130,7 @@ class DataConfig:
         )
         require(self.batch_size >= 1, "data.batch_size", self.batch_size, "1 or more")
         _check_count("data.workers", self.workers)
+        _check_count("data.images", self.images)
 
 
 @dataclass
@@ -237,7 +239,7 @@ class TrackingConfig:
 
 
 @dataclass
-class Config(ComparisonSettings):
+class Config(ExperimentSettings):
     """One run of `bgm`."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -261,6 +263,7 @@ class Config(ComparisonSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.check_objective({"data.pha": self.data.pha, "data.fgr": self.data.fgr})
         _check_count("threads", self.threads)
         require(0 <= self.seed < 2**31, "seed", self.seed, f"from 0 to {2**31 - 1}")
         if self.model.name is ModelName.base and LayerType.ref in self.outputs.types:

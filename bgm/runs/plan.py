@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ class Plan:
         config: The settings.
         output_dir: Where to write.
         pairs: Every photograph with its plate.
+        others: Those that `data.images` leaves out.
         unmatched: Records of files that have no partner.
         specs: The layers to keep of each matte.
         build_layers: What makes them.
@@ -33,6 +35,7 @@ class Plan:
     config: Config
     output_dir: Path
     pairs: list[Pair]
+    others: list[Pair]
     unmatched: list[ImageRecord]
     specs: list[LayerSpec]
     build_layers: LayerBuilder
@@ -67,12 +70,35 @@ def make_plan(config: Config, output_dir: Path) -> Plan:
         what = describe(pairing.leftovers, "file without partner")
         raise DataError(f"no photograph has a background\n{what}")
     specs = layer_specs(config.outputs)
+    pairs, others = choose_pairs(pairing.pairs, config.data.images, config.seed)
     return Plan(
         config=config,
         output_dir=output_dir,
-        pairs=pairing.pairs,
+        pairs=pairs,
+        others=others,
         unmatched=[ImageRecord(name, "unmatched", why) for name, why in pairing.leftovers.items()],
         specs=specs,
         build_layers=LayerBuilder(specs),
-        score=create_scorer(config, pairing.pairs),
+        score=create_scorer(config, pairs),
+    )
+
+
+def choose_pairs(pairs: list[Pair], count: int | None, seed: int) -> tuple[list[Pair], list[Pair]]:
+    """Choose some of the pairs at random; of a larger number the smaller one is a part.
+
+    Args:
+        pairs: All of them.
+        count: How many; None for all.
+        seed: What the choice follows from.
+
+    Returns:
+        Those that were chosen and the others, both in their order.
+    """
+    if count is None or count >= len(pairs):
+        return pairs, []
+    order = random.Random(seed).sample(range(len(pairs)), len(pairs))
+    chosen = set(order[:count])
+    return (
+        [pair for at, pair in enumerate(pairs) if at in chosen],
+        [pair for at, pair in enumerate(pairs) if at not in chosen],
     )

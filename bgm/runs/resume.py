@@ -26,7 +26,8 @@ _IRRELEVANT = {
     *("output_dir", "on_existing", "on_error", "repeat", "threads", "checkpoint"),
     *("checkpoints_dir", "outputs.workers", "seed"),
     *(f"data.{key}" for key in ("workers", "batch_size", "max_megapixels", "unmatched")),
-    *("device.oom", "baseline", "groups", "page_mb"),
+    *("device.oom", "data.images", "baseline", "groups", "page_mb"),
+    *("objective", "race"),
 }
 _DONE = ("written", "skipped")
 
@@ -56,15 +57,16 @@ def split(
     if policy is OnExisting.resume:
         check_same_settings(directory, to_plain(plan.config), checkpoint)
     records = directory.read_records()
+    wanted = set(plan.pairs)
     todo, done = [], []
-    for pair in plan.pairs:
+    for pair in (*plan.pairs, *plan.others):
         record = records.get(pair.name, ImageRecord(pair.name))
         paths = {spec.type: output_path(directory.path, spec, pair.name) for spec in plan.specs}
         is_there = all(path.exists() for path in paths.values())
         if is_there and (policy is OnExisting.skip or _is_done(record, pair)):
             files = {kind: p.relative_to(directory.path).as_posix() for kind, p in paths.items()}
             done.append(replace(record, status="skipped", error=None, files=files))
-        else:
+        elif pair in wanted:
             todo.append(pair)
     return todo, done
 
