@@ -29,7 +29,14 @@ def test_records_of_every_image(matte, shoot, tmp_path):
     assert (record["status"], record["error"]) == ("written", None)
     assert (record["width"], record["height"]) == (120, 180)
     assert 0 < record["refined"] <= 1
-    assert set(record["alignment"]) == {"applied", "reason", "matches", "inliers", "shift_px"}
+    assert set(record["alignment"]) == {
+        "applied",
+        "reason",
+        "matches",
+        "inliers",
+        "shift_px",
+        "homography",
+    }
     timings = record["timings"]
     for stage in ("load", "align", "forward", "layers", "encode", "write_wait", "total"):
         assert timings[f"{stage}_ms"] >= 0
@@ -49,7 +56,7 @@ def test_summary_of_the_run(matte, tmp_path):
     assert len(run["checkpoint"]["sha256"]) == 64
     assert {"bgm", "python", "torch", "hydra-core"} <= set(run["versions"])
     assert run["machine"]["threads"] >= 1
-    assert run["config"]["refine"]["sample_pixels"] == 80_000
+    assert run["config"]["refine"]["sample_pixels"] == "auto"
 
 
 def test_snapshot_of_the_configuration(matte, shoot, tmp_path):

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from bgm.benchmark.contender import REFERENCE, Shots
-from bgm.benchmark.reference import ReferenceNetwork, run_reference
+from bgm.benchmark.reference import ReferenceNetwork, read_tensor, run_reference
 from bgm.config.schema import BenchmarkConfig, Config, DataConfig, TrackingConfig
 from bgm.data import find_pairs, read_image
 from bgm.errors import CheckpointError, PredictionError
@@ -24,7 +23,8 @@ from bgm.inference.device import (
 from bgm.inference.matte import Matte
 from bgm.inference.matting import Matting, create_network, load_matting
 from bgm.inference.predictor import Predictor, Staged
-from bgm.networks._torchvision import to_tensor
+from bgm.inference.scale import split_settings
+from bgm.networks import MattingRefine
 from bgm.runs.build import network_settings
 
 
@@ -74,14 +74,15 @@ def load(config: BenchmarkConfig, *, plain: bool) -> Matting:
         if config.checkpoint != "auto":
             raise
     torch.manual_seed(0)
-    network = create_network(config.model.name.name, config.backbone.name.name, **settings)
+    numbers, rule = split_settings(settings, None)
+    network = create_network(config.model.name.name, config.backbone.name.name, **numbers)
     with torch.no_grad():
         bias = network.decoder.conv4.bias
         assert bias is not None
         bias[4] = 0.5  # an error everywhere, or nothing would be refined
     device = select_device(config.device.name)
     precision = "float32" if plain else config.precision.name
-    return Matting(Predictor(network, device, precision, runtime), None)
+    return Matting(Predictor(network, device, precision, runtime, rule), None)
 
 
 class Reference:
@@ -90,7 +91,10 @@ class Reference:
     def __init__(self, config: BenchmarkConfig, shots: Shots) -> None:
         torch.set_num_threads(config.threads or default_threads())
         self.device = select_device(config.device.name)
-        network = load(config, plain=True).predictor.network
+        predictor = load(config, plain=True).predictor
+        network = predictor.network
+        if predictor.rule is not None and isinstance(network, MattingRefine):
+            predictor.rule.apply(network, config.height, config.width)
 
         def run(src: Tensor, bgr: Tensor) -> tuple[Tensor, Tensor]:
             pha, fgr, *_ = network(src.to(self.device), bgr.to(self.device))
@@ -99,9 +103,7 @@ class Reference:
         self._network: ReferenceNetwork = run
         self._pairs = find_pairs(shots.src, shots.bgr).pairs
         first = self._pairs[0]
-        self._pair = [
-            to_tensor(Image.open(path).convert("RGB"))[None] for path in (first.src, first.bgr)
-        ]
+        self._pair = [read_tensor(path)[None] for path in (first.src, first.bgr)]
         with torch.inference_mode():
             self._result = run(*self._pair)
 
@@ -130,7 +132,7 @@ class Bgm:
             refine=config.refine,
             device=config.device,
             runtime=config.runtime,
-            data=DataConfig(str(shots.src), str(shots.bgr), batch_size=config.batch_size),
+            data=DataConfig(src=str(shots.src), bgr=str(shots.bgr), batch_size=config.batch_size),
             tracking=TrackingConfig(name="files"),
             precision=config.precision,
             threads=config.threads,

@@ -23,6 +23,8 @@ from bgm.cli.folders import Folders
 from bgm.cli.output import lenient_output, print_error
 from bgm.cli.sweep import StartedJob, Sweep, end_killed, report
 from bgm.errors import BgmError
+from bgm.locations import conf_directory
+from bgm.storage import holds_credentials
 
 _KILLED = "was killed from outside, perhaps for want of memory"
 
@@ -63,6 +65,12 @@ def run_application(command: Command) -> int:
         if "--version" in sys.argv[1:]:
             sys.stdout.write(f"bgm {__version__}\n")
             return EXIT_DONE
+        if any(map(holds_credentials, sys.argv[1:])):  # before Hydra writes them down
+            print_error(
+                "a path on the command line has credentials in it, which would stand in records "
+                "and logs; leave them to the environment or the files of the storage's own tools"
+            )
+            return EXIT_REFUSED
         sys.argv[1:] = tolerate(sys.argv[1:])
         return _run(command)
 
@@ -97,7 +105,7 @@ def _run(command: Command) -> int:
     Folders.forget()
     decorate = hydra.main(
         version_base="1.3",
-        config_path=str(config_directory()),
+        config_path=str(conf_directory()),
         config_name=command.config_name,
     )
     try:
@@ -127,13 +135,6 @@ def _run(command: Command) -> int:
 def is_job_of_sweep() -> bool:
     """Whether the job that is running belongs to a sweep."""
     return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
-
-
-def config_directory() -> Path:
-    """Where the YAML files are: inside an installed package, at the top of a checkout."""
-    package = Path(__file__).parent.parent
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parent / "conf"
 
 
 def _jobs(sweep: Sweep) -> list[StartedJob]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from PIL import Image, features
 
+from bgm.storage import RemotePath
+
 _PHOTOGRAPHS = frozenset(
     {"AVIF", "BMP", "DIB", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "SGI", "TGA"}
     | {"TIFF", "WEBP"}
@@ -32,11 +34,12 @@ _UNREAD = {
     ".psd .psb .xcf .kra .ora .afphoto": "a document with layers; export it as TIFF or PNG",
 }
 
-_FILM = "a video; save its frames as pictures first, such as ffmpeg -i film.mp4 frames/%06d.png"
+_FILM = "a video, not a picture; data=video outputs=video mattes clips, and takes them as plates"
 
 _FILMS = frozenset(
-    {".3g2", ".3gp", ".avi", ".braw", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"}
-    | {".mpg", ".mts", ".mxf", ".ogv", ".r3d", ".webm", ".wmv"}
+    {".3g2", ".3gp", ".avi", ".braw", ".dv", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov"}
+    | {".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".r3d", ".ts", ".vob", ".webm", ".wmv"}
+    | {".y4m"}
 )
 
 _PATTERN = re.compile(r"%0?\d*d|#+|[*?]|\[[^\]]+\]|\{[^}]+\}")
@@ -86,8 +89,11 @@ def why_no_photograph(path: Path) -> str | None:
 
 def why_missing(path: Path) -> str:
     """What to say of a path that does not exist; a pattern of frames is named as one."""
+    if isinstance(path, RemotePath):
+        bucket = RemotePath(*path.parts[:2])
+        return "nothing is stored there" if bucket.exists() else f"there is no bucket {bucket}"
     if _PATTERN.search(path.name) and path.parent.is_dir():
         return (
-            f"a pattern of frames, not a file; give the folder of the frames instead: {path.parent}"
+            f"a pattern of frames, not a file; add data=video, or give their folder: {path.parent}"
         )
     return "no such file or directory"

@@ -12,6 +12,8 @@ from typing import Any
 from PIL import ExifTags, Image
 from PIL.ExifTags import IFD, Base
 
+from bgm.storage import local_copy
+
 log = logging.getLogger(__name__)
 
 _KEPT = (
@@ -55,7 +57,7 @@ class Metadata:
 def read_metadata(path: Path) -> Metadata:
     """Read what a photograph says of itself; what is damaged is left out, and nothing raised."""
     try:
-        with Image.open(path) as image:
+        with local_copy(path) as file, Image.open(file) as image:
             found = _read_exif(image)
             lies = found.get(Base.Orientation) in _LYING
             dpi = _resolution(image.info.get("dpi"), found)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bgm.networks._torchvision import ASPP
+from bgm.networks.aspp import ASPP
 from bgm.networks.decoder import Decoder
 from bgm.networks.encoders import create_encoder
 from bgm.networks.refiner import BLOCK, Refiner
@@ -17,6 +17,7 @@ from bgm.networks.refiner import BLOCK, Refiner
 _ASPP_RATES = [3, 6, 9]
 _ASPP_CHANNELS = 256
 _OUTPUT_CHANNELS = 1 + 3 + 1 + 32  # alpha, foreground residual, error, hidden features
+_LARGEST_DENOMINATOR = 1024
 
 
 class BaseOutput(NamedTuple):
@@ -150,8 +151,7 @@ class MattingRefine(CoarseNetwork):
 
     def coarse_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the coarse pass for an image of this size."""
-        scale = self.backbone_scale
-        return max(1, int(height * scale)), max(1, int(width * scale))
+        return _scale(height, self.backbone_scale), _scale(width, self.backbone_scale)
 
     def forward(self, src: Tensor, bgr: Tensor) -> RefineOutput:
         """Matte `src` against `bgr`, both (B, 3, H, W), RGB in [0, 1].
@@ -180,3 +180,20 @@ class MattingRefine(CoarseNetwork):
             err_sm=err_sm,
             ref_sm=ref_sm,
         )
+
+
+def has_exact_scale(scale: float) -> bool:
+    """Whether a scale is a fraction such as 1/4, so that sizes are scaled in whole numbers."""
+    return scale.as_integer_ratio()[1] <= _LARGEST_DENOMINATOR
+
+
+def _scale(length: int, scale: float) -> int:
+    """A side of the coarse pass, rounded down; the same in whole numbers, where it is the same.
+
+    Only whole numbers can be exported for images of any size.
+    """
+    if not has_exact_scale(scale):
+        return max(1, int(length * scale))
+    numerator, denominator = scale.as_integer_ratio()
+    side: int = torch.sym_max(length * numerator // denominator, 1)  # type: ignore[no-untyped-call]
+    return side

@@ -2,6 +2,8 @@
 
 Paper, section 3.2. A block is seen twice: through an 8x8 window of everything known at half
 resolution, then through an 8x8 window of the two photographs at full resolution.
+
+Blocks are cut out and put back by counting pixels, which every exporter and runtime understands.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ BLOCK = 4
 """Side of a refined block, in pixels of the full resolution."""
 
 Blocks = tuple[Tensor, ...]
-"""Image, row and column of each chosen block."""
+"""Image, row and column of each block."""
 
 _HIDDEN = 32
 _PHOTOS = 6
@@ -84,16 +86,14 @@ class Refiner(nn.Module):
             Alpha and foreground residual at full resolution, (B, 4, H, W), and the map of the
             refined blocks, (B, 1, H/4, W/4), 1 where refined.
         """
-        height, width = photos.shape[2:]
-        chosen = self.choose_blocks(err, (height // BLOCK, width // BLOCK))
-        if not chosen.any():
-            return _resize(coarse, (height, width)), chosen.to(err.dtype)
-
+        size = (photos.shape[2], photos.shape[3])
+        err = _resize(err, (size[0] // BLOCK, size[1] // BLOCK))
         if self.mode == "full":
-            return self._convolve(*self._padded(photos, coarse, hid)), chosen.to(err.dtype)
-        blocks = torch.nonzero(chosen[:, 0], as_tuple=True)
+            return self._convolve(*self._padded(photos, coarse, hid)), torch.ones_like(err)
+        chosen, blocks = self._choose(err)
         refined = self.refine_blocks(photos, coarse, hid, blocks)
-        return _paste(_resize(coarse, (height, width)), refined, blocks), chosen.to(err.dtype)
+        whole = _paste(_resize(coarse, size), refined, blocks, chosen)
+        return whole, chosen.to(err.dtype)
 
     def refine_blocks(self, photos: Tensor, coarse: Tensor, hid: Tensor, blocks: Blocks) -> Tensor:
         """Refine the named blocks; alpha and foreground residual of each, (N, 4, 4, 4)."""
@@ -124,13 +124,34 @@ class Refiner(nn.Module):
         err = _resize(err, grid)
         if self.mode == "full":
             return torch.ones_like(err, dtype=torch.bool)
+        return self._choose(err)[0]
+
+    def _choose(self, err: Tensor) -> tuple[Tensor, Blocks]:
+        """Choose by the error of each block, (B, 1, rows, columns).
+
+        Returns:
+            The chosen blocks as a boolean map, and the blocks to work on: all of these, and perhaps
+            some that are not chosen, whose result is discarded. There is always one, as runtimes
+            cannot convolve nothing; and in mode `sampling` there are always as many as are wanted,
+            so that nothing waits for what the error turns out to be.
+        """
         if self.mode == "thresholding":
-            return err > self.threshold
+            chosen = err > self.threshold
+            worked_on = chosen.clone()
+            worked_on[0, 0, 0, 0] = True
+            found = torch.nonzero(worked_on[:, 0], as_tuple=True)
+            # The exporter cannot know it.
+            torch._check(found[0].shape[0] > 0)  # type: ignore[no-untyped-call]
+            return chosen, found
         flat = err.flatten(1)
-        count = min(self.sample_pixels // BLOCK**2, flat.shape[1])
-        largest = flat.topk(count, dim=1, sorted=False).indices
-        chosen = torch.zeros_like(flat, dtype=torch.bool).scatter_(1, largest, True)
-        return chosen.view_as(err) & (err > 0)
+        count = torch.sym_min(self.sample_pixels // BLOCK**2, flat.shape[1])  # type: ignore[no-untyped-call]
+        largest, places = flat.topk(count, dim=1, sorted=False)
+        chosen = torch.zeros_like(flat).scatter(1, places, (largest > 0).to(flat.dtype))
+        images = torch.arange(err.shape[0], device=err.device)[:, None].expand_as(places)
+        rows = places // err.shape[3]
+        columns = places - rows * err.shape[3]
+        blocks = (images.flatten(), rows.flatten(), columns.flatten())
+        return chosen.view_as(err) > 0, blocks
 
     def _convolve(self, half: Tensor, full: Tensor) -> Tensor:
         """Run the four convolutions on windows with their margins, or on whole padded images."""
@@ -153,15 +174,40 @@ def _pad(x: Tensor, margin: int) -> Tensor:
 def _cut(padded: Tensor, blocks: Blocks, side: int, margin: int) -> Tensor:
     """Cut (N, C, side + 2 margin, side + 2 margin) windows out of a padded batch."""
     window = side + 2 * margin
-    images, rows, columns = blocks
-    windows = padded.unfold(2, window, side).unfold(3, window, side)
-    return windows.permute(0, 2, 3, 1, 4, 5)[images, rows, columns]
+    pixels = _pixels(blocks, side, window, padded.shape)
+    windows = _by_pixel(padded).index_select(0, pixels.flatten())
+    return windows.view(-1, window, window, padded.shape[1]).permute(0, 3, 1, 2)
 
 
-def _paste(whole: Tensor, refined: Tensor, blocks: Blocks) -> Tensor:
-    """Replace the chosen blocks of `whole` (B, C, H, W) by `refined` (N, C, 4, 4)."""
-    batch, channels, height, width = whole.shape
+def _paste(whole: Tensor, refined: Tensor, blocks: Blocks, chosen: Tensor) -> Tensor:
+    """Replace those blocks of `whole` (B, C, H, W) that are chosen by `refined` (N, C, 4, 4)."""
     images, rows, columns = blocks
-    tiles = whole.view(batch, channels, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
-    tiles.permute(0, 2, 4, 1, 3, 5)[images, rows, columns] = refined.to(whole.dtype)
-    return whole
+    pixels = _pixels(blocks, BLOCK, BLOCK, whole.shape).flatten()
+    before = _by_pixel(whole)
+    new = refined.permute(0, 2, 3, 1).flatten(1, 2)
+    old = before.index_select(0, pixels).view_as(new)
+    new = torch.where(chosen[images, 0, rows, columns][:, None, None], new.to(whole.dtype), old)
+    before.index_copy_(0, pixels, new.flatten(0, 1))
+    return before.view(whole.shape[0], *whole.shape[2:], -1).permute(0, 3, 1, 2)
+
+
+def _by_pixel(images: Tensor) -> Tensor:
+    """The channels of each pixel of a batch, (B x H x W, C); a view where channels come last."""
+    return images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
+
+
+def _pixels(blocks: Blocks, step: int, window: int, shape: torch.Size) -> Tensor:
+    """Numbers of the pixels in the window of each block, (N, window, window).
+
+    Args:
+        blocks: The blocks; windows lie `step` pixels from one to the next.
+        step: Side of a block.
+        window: Side of a window.
+        shape: Shape of the images, (B, C, H, W), whose pixels are counted through the batch.
+    """
+    height, width = shape[2:]
+    images, rows, columns = (places[:, None] for places in blocks)
+    along = torch.arange(window, device=rows.device)
+    down = (images * height + rows * step + along) * width
+    across = columns * step + along
+    return down[:, :, None] + across[:, None, :]

@@ -37,6 +37,8 @@ class Alignment:
         matches: Feature matches found.
         inliers: Matches that agree with the homography.
         shift_px: Mean distance by which the homography moves a pixel, or None without one.
+        homography: The nine numbers, row by row, that take a pixel of the background to its place
+            in the source; None unless it was warped by them.
     """
 
     applied: bool
@@ -44,6 +46,7 @@ class Alignment:
     matches: int = 0
     inliers: int = 0
     shift_px: float | None = None
+    homography: tuple[float, ...] | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -90,6 +93,8 @@ class ImageRecord:
         inputs: The files it was made from: `src`, `bgr` and, once scored, the truth.
         files: Output path per layer, relative to the run's directory.
         alignment: What the alignment did, if it was asked for.
+        backbone_scale: Scale of the coarse pass; None without a refiner.
+        sample_pixels: Pixels that were to be refined; None but in mode `sampling`.
         refined: Share of the pixels that the refiner redid, in [0, 1]; None without a refiner.
         scores: Errors against the truth, as `bgm.evaluation` defines them; empty without truth.
         timings: Milliseconds per stage.
@@ -104,6 +109,8 @@ class ImageRecord:
     inputs: dict[str, InputFile] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     alignment: Alignment | None = None
+    backbone_scale: float | None = None
+    sample_pixels: int | None = None
     refined: float | None = None
     scores: dict[str, float | None] = field(default_factory=dict)
     timings: Timings = field(default_factory=Timings)

@@ -17,7 +17,7 @@ from bgm.networks.checkpoints import CheckpointInfo
 
 _LIBRARIES = (
     *("hydra-core", "isal", "numpy", "omegaconf", "onnxruntime", "opencv-python", "openvino"),
-    *("pillow", "safetensors", "simplejpeg", "torch", "torchvision", "wandb"),
+    *("pillow", "safetensors", "simplejpeg", "torch", "wandb"),
 )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import torch
 
+from bgm.config.identity import settings_hash
 from bgm.config.schema import Config, OnExisting, OnOutOfMemory
 from bgm.data import Pair, leave_limit_to_settings, prefetch
 from bgm.data.datasets import Sample, ZipDataset
@@ -22,19 +23,23 @@ from bgm.inference.fallback import Fallback
 from bgm.inference.matting import Matting
 from bgm.inference.memory import MemoryMeter
 from bgm.outputs import PictureFolders
-from bgm.records.directory import RunDirectory
+from bgm.outputs.video.sink import VideoSink
+from bgm.records.alignments import Alignments
+from bgm.records.directory import STATUS_FILE, RunDirectory
 from bgm.records.record import ImageRecord
 from bgm.records.summary import Summary, Tally
 from bgm.records.timing import Timer
 from bgm.runs import steps
 from bgm.runs.build import create_trackers, load_network, samples_wanted
+from bgm.runs.clips import ClipWork
 from bgm.runs.interruption import StopRequest
 from bgm.runs.pipeline import Parts, Pipeline
 from bgm.runs.plan import Plan, make_plan
 from bgm.runs.preflight import create_output_dir, warn_of_little_space
 from bgm.runs.provenance import describe
 from bgm.runs.repeat import check_same
-from bgm.runs.resume import earlier_files, remove_partial_files, split
+from bgm.runs.resume import remove_partial_files, split
+from bgm.storage import locate
 from bgm.tracking import Preview, RunInfo, Tracker
 
 log = logging.getLogger(__name__)
@@ -49,27 +54,44 @@ class Run:
         directory: Where it writes; locked until the run has ended.
         pairs: What is to be matted.
         settled: Records of what needs no work: skipped and unmatched images.
-        earlier: Files of an earlier run that give way, by image and type.
+        earlier: Files of earlier runs that give way, by image.
         matting: The network.
         trackers: Who is told.
+        clips: What there is to do of clips, where they are what is matted.
     """
 
     plan: Plan
     directory: RunDirectory
     pairs: list[Pair]
     settled: list[ImageRecord]
-    earlier: dict[str, dict[str, str]]
+    earlier: dict[str, list[str]]
     matting: Matting
     trackers: list[Tracker]
+    clips: ClipWork | None = None
+
+    @property
+    def images(self) -> int:
+        """How many images it is asked for; of clips about how many frames."""
+        todo = len(self.pairs) if self.clips is None else self.clips.frames
+        return todo + len(self.settled)
 
 
-def prepare(config: Config, output_dir: Path, matting: Matting | None = None) -> Run:
+def prepare(
+    config: Config,
+    output_dir: Path,
+    matting: Matting | None = None,
+    working: Path | None = None,
+    *,
+    console: bool = True,
+) -> Run:
     """Check everything that can be checked, load the network, make the output directory.
 
     Args:
         config: What is asked for.
         output_dir: Where to write.
         matting: The network, if it is loaded already.
+        working: Where on this machine the run keeps its records, if `output_dir` is not here.
+        console: Whether the run is shown to a person.
 
     Raises:
         BgmError: Something is wrong; no image has been touched.
@@ -78,8 +100,8 @@ def prepare(config: Config, output_dir: Path, matting: Matting | None = None) ->
     plan = make_plan(config, output_dir)
     matting = matting or load_network(config)
     if config.repeat is not None and matting.checkpoint is not None:
-        check_same(Path(config.repeat), plan.inputs(), matting.checkpoint)
-    return _open(plan, matting)
+        check_same(locate(config.repeat), plan.inputs(), matting.checkpoint)
+    return _open(plan, matting, working, console=console)
 
 
 def set_up_process(config: Config) -> None:
@@ -91,17 +113,18 @@ def set_up_process(config: Config) -> None:
     cv2.setRNGSeed(config.seed)  # RANSAC of the alignment
 
 
-def _open(plan: Plan, matting: Matting) -> Run:
+def _open(plan: Plan, matting: Matting, working: Path | None, *, console: bool) -> Run:
     """Make and lock the directory; tell what is to be done there from what is done."""
     config = plan.config
-    trackers = create_trackers(config.tracking, plan.output_dir)
+    trackers = create_trackers(config.tracking, plan.output_dir, console=console)
     create_output_dir(plan.output_dir)
-    directory = RunDirectory(plan.output_dir)
+    directory = RunDirectory(plan.output_dir, working)
+    directory.working.mkdir(parents=True, exist_ok=True)
     directory.lock()
     try:
-        pairs, done = split(plan, directory, matting.checkpoint)
+        pairs, done, clips = split(plan, directory, matting.checkpoint)
         overwrites = config.on_existing is OnExisting.overwrite
-        earlier = earlier_files(directory) if overwrites else {}
+        earlier = directory.remember_files() if overwrites else {}
         remove_partial_files(plan.output_dir, [spec.type for spec in plan.specs])
         warn_of_little_space(pairs, plan.specs, plan.output_dir)
     except BaseException:
@@ -115,6 +138,7 @@ def _open(plan: Plan, matting: Matting) -> Run:
         earlier=earlier,
         matting=matting,
         trackers=trackers,
+        clips=clips,
     )
 
 
@@ -128,7 +152,7 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     Returns:
         The summary. Images that failed are counted in it, not raised.
     """
-    images = len(run.pairs) + len(run.settled)
+    images = run.images
     facts = describe(run.matting.device, run.matting.checkpoint)
     tally = Tally()
     for record in run.settled:
@@ -137,8 +161,17 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     status, error = "failed", None
     try:
         with stop:
+            facts["config_sha256"] = settings_hash(resolved)
             run.directory.begin(images, resolved, facts, run.settled)
-            info = RunInfo(run.plan.output_dir, images, resolved, facts, run.settled)
+            info = RunInfo(
+                run.plan.output_dir,
+                images,
+                resolved,
+                facts,
+                run.settled,
+                run.directory.working,
+                "images" if run.clips is None else "frames",
+            )
             for tracker in run.trackers:
                 tracker.start(info)
             with memory, clock:  # the trackers' start is not the work's
@@ -152,7 +185,7 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
         raise
     finally:
         summary = replace(
-            tally.summarize(images, clock.ms / 1000, status, error),
+            tally.summarize(_asked_for(run, tally, status), clock.ms / 1000, status, error),
             peak_memory_mib=memory.peak_mib,
             device_peak_memory_mib=memory.device_peak_mib,
         )
@@ -162,15 +195,22 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     return summary
 
 
+def _asked_for(run: Run, tally: Tally, status: str) -> int:
+    """Images that the run was asked for; how many a clip has is known in the end."""
+    return tally.done if run.clips is not None and status == "finished" else run.images
+
+
 def _finish(run: Run, summary: Summary) -> Summary:
     """Close the records, tell everybody, let other runs in."""
     try:
-        run.directory.finish(summary)
-    except WriteError as unwritable:
-        summary = replace(summary, status="failed", error=str(unwritable))
-    for tracker in run.trackers:
-        tracker.finish(summary)
-    run.directory.release()
+        try:
+            run.directory.finish(summary)
+        except WriteError as unwritable:
+            summary = replace(summary, status="failed", error=str(unwritable))
+        for tracker in run.trackers:
+            tracker.finish(summary)
+    finally:
+        run.directory.release()
     return summary
 
 
@@ -178,16 +218,23 @@ def _matte_all(run: Run, tally: Tally, stop: StopRequest) -> None:
     """Matte every pair, unless and until the run is asked to stop."""
     config = run.plan.config
     helpers = helper_threads(torch.get_num_threads())
+    wanted = samples_wanted(config.tracking)
+    sink: PictureFolders | VideoSink
+    if run.clips is None:
+        sink = PictureFolders(
+            run.plan.output_dir, run.plan.specs, config.outputs.png_level, run.earlier
+        )
+    else:
+        sink = run.clips.sink(run.plan.output_dir, run.earlier)
     parts = Parts(
         fallback=Fallback(run.matting.predictor, use_cpu=config.device.oom is OnOutOfMemory.cpu),
         build_layers=run.plan.build_layers,
-        sink=PictureFolders(
-            run.plan.output_dir, run.plan.specs, config.outputs.png_level, run.earlier
-        ),
+        sink=sink,
         score=run.plan.score,
         batch_size=config.data.batch_size,
         writers=config.outputs.workers or helpers,
-        samples=samples_wanted(config.tracking),
+        samples=wanted,
+        sample_every=1 if run.clips is None else max(1, run.images // max(1, wanted)),
         stop_on_error=config.on_error.name == "stop",
     )
 
@@ -197,18 +244,36 @@ def _matte_all(run: Run, tally: Tally, stop: StopRequest) -> None:
         for tracker in run.trackers:
             tracker.image(record, preview)
 
+    if run.clips is not None and isinstance(sink, VideoSink):
+        try:
+            with closing(run.clips.items(sink)) as frames:
+                Pipeline(parts, report, stop).run(frames)
+        finally:
+            sink.close()
+            run.directory.tell(clips=run.clips.facts)
+        return
     with closing(_samples(run, config.data.workers or helpers)) as samples:
-        Pipeline(parts, report, stop).run(samples, run.pairs)
+        Pipeline(parts, report, stop).run(zip(samples, run.pairs, strict=False))
 
 
 def _samples(run: Run, workers: int) -> Generator[Sample | Exception, None, None]:
     data = run.plan.config.data
     dataset = ZipDataset(
         run.pairs,
-        align=data.align,
+        align=bool(data.align),
+        alignments=known_alignments(run.plan) if data.align else None,
         resize_background=data.resize_background,
         max_pixels=round(data.max_megapixels * 1e6),
         metadata=run.plan.config.outputs.metadata,
     )
     load = partial(steps.load, dataset)
     return prefetch(load, len(dataset), workers, lambda index: run.pairs[index].name)
+
+
+def known_alignments(plan: Plan) -> Alignments:
+    """What this run, the run that it repeats and the other jobs of its sweep found before."""
+    output_dir = plan.output_dir
+    earlier = [Path(plan.config.repeat)] if plan.config.repeat is not None else []
+    if (output_dir / STATUS_FILE).exists():
+        earlier += [path.parent for path in output_dir.parent.glob(f"*/{STATUS_FILE}")]
+    return Alignments(output_dir, earlier)

@@ -27,6 +27,9 @@ class RunInfo:
         config: The resolved configuration, as nested plain values.
         facts: Versions, machine, checkpoint.
         settled: Records of images that need no work; they are counted in `images`.
+        working: Its directory on this machine, where that is another one.
+        unit: What the images are: `images`, or the `frames` of clips, of which `images` is an
+            estimate.
     """
 
     output_dir: Path
@@ -34,6 +37,8 @@ class RunInfo:
     config: dict[str, Any]
     facts: dict[str, Any]
     settled: Sequence[ImageRecord] = ()
+    working: Path | None = None
+    unit: str = "images"
 
 
 @dataclass(frozen=True)
