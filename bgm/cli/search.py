@@ -34,7 +34,8 @@ def parse_space(
 
     Args:
         overrides: The command line, parsed.
-        config: The settings without the search; an interval of one that is whole is of whole ones.
+        config: The settings without the search; an interval between whole numbers
+            is of whole ones, unless the setting has a fraction now.
 
     Returns:
         Optuna's distributions by key; the other overrides.
@@ -48,8 +49,7 @@ def parse_space(
         if override.is_sweep_override():
             key = override.get_key_element()
             now = OmegaConf.select(config, key, throw_on_missing=False)
-            is_whole = isinstance(now, int) and not isinstance(now, bool)
-            space[key] = _distribution(override, is_whole)
+            space[key] = _distribution(override, may_be_whole=not isinstance(now, float))
         else:
             fixed.append(f"{override.get_key_element()}={override.get_value_element_as_str()}")
     if not space:
@@ -71,7 +71,7 @@ def _import_optuna() -> Any:
     return optuna
 
 
-def _distribution(override: Override, is_whole: bool) -> Any:
+def _distribution(override: Override, *, may_be_whole: bool) -> Any:
     optuna = _import_optuna()
     sweep = override.value()
     if isinstance(sweep, IntervalSweep):
@@ -79,7 +79,7 @@ def _distribution(override: Override, is_whole: bool) -> Any:
         assert low is not None
         assert high is not None
         try:
-            if is_whole:
+            if may_be_whole and low == round(low) and high == round(high):
                 return optuna.distributions.IntDistribution(round(low), round(high), log=is_log)
             return optuna.distributions.FloatDistribution(low, high, log=is_log)
         except ValueError as error:
