@@ -83,9 +83,9 @@ def test_the_tables_agree_and_mark_the_best(sweep, bgm, tmp_path):
         multiply(folder / run, 3)
     outcome = bgm("runs=[out]", "output_dir=again", command=cli.COMPARE)
     runs = read(tmp_path / "again")["runs"]
-    best = min(runs, key=lambda run: run["figures"]["mse"])
-    assert "mse" in best["best"]
-    shown = f"{best['figures']['mse']:.3f}"
+    best = min(runs, key=lambda run: run["figures"]["grad"])
+    assert "grad" in best["best"]
+    shown = f"{best['figures']['grad']:.3f}"
     assert f"| **{shown}** |" in (tmp_path / "again/comparison.md").read_text()
     assert f"{shown}*" in outcome.out
 

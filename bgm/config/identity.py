@@ -15,7 +15,7 @@ _IRRELEVANT = {
     *("output_dir", "on_existing", "on_error", "repeat", "threads", "checkpoint"),
     *("checkpoints_dir", "outputs.workers", "seed"),
     *(f"data.{key}" for key in ("workers", "batch_size", "max_megapixels", "unmatched")),
-    *("device.oom",),
+    *("device.oom", "baseline", "groups", "page_mb"),
 }
 
 
@@ -24,7 +24,7 @@ def relevant(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in flatten(dict(config))
-        if key not in _IRRELEVANT and key.partition(".")[0] != "tracking"
+        if key not in _IRRELEVANT and key.partition(".")[0] not in ("tracking", "engine")
     }
 
 

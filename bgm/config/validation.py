@@ -146,7 +146,9 @@ def _absolute(key: str, path: str) -> str:
     is_colour = key == "outputs.com.background" and parse_colour(path) is not None
     is_own_plate = key == "data.bgr" and own_plate(path) is not None
     is_word = path == {"groups": "folder"}.get(key, "auto")
-    return path if is_word or is_colour or is_own_plate else str(Path(path).expanduser().absolute())
+    if is_word or is_colour or is_own_plate:
+        return path
+    return str(Path(path).expanduser().absolute())
 
 
 def refuse_unknown(key: str, schema: type) -> None:

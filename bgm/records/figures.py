@@ -11,8 +11,11 @@ from bgm.records.directory import flatten
 from bgm.records.record import ImageRecord
 from bgm.records.summary import SHOWN
 
-_NO_FIGURES = ("name", "status", "error", "remarks", "width", "height", "inputs", "files")
-"""Fields of a record that say what an image is, not what came of it."""
+_NO_FIGURES = (
+    *("name", "status", "error", "remarks", "width", "height", "inputs", "files"),
+    *("backbone_scale", "sample_pixels"),
+)
+"""Fields of a record that say what an image is and how it was matted, not what came of it."""
 
 _DONE = ("written", "skipped")
 
