@@ -58,6 +58,11 @@ def matte(raw: DictConfig) -> int:
     """
     output_dir = _output_dir()
     config = _settings_of_run(raw, output_dir)
+    if config.dry_run:
+        from bgm.runs.dry_run import dry_run
+
+        hopeless = [one for one in dry_run(config, output_dir) if one.is_hopeless]
+        return EXIT_SOME_FAILED if hopeless else EXIT_DONE
     from bgm.runs import runner  # torch and the networks: not needed to say a setting is wrong
 
     run = runner.prepare(config, output_dir)

@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bgm.data.plates import MEDIAN
 from bgm.errors import ConfigError
 
 
@@ -33,6 +34,7 @@ OnExisting = Enum("OnExisting", ["error", "resume", "skip", "overwrite"])
 OnError = Enum("OnError", ["continue", "stop"])
 OnOutOfMemory = Enum("OnOutOfMemory", ["cpu", "fail"])
 Unmatched = Enum("Unmatched", ["error", "skip"])
+PlateChoice = Enum("PlateChoice", ["name", "folder", "time", "median"])
 LayerType = Enum("LayerType", ["com", "pha", "fgr", "err", "ref"])
 Format = Enum("Format", ["png", "jpg", "webp", "tiff"])
 Region = Enum("Region", ["auto", "whole", "unknown"])
@@ -117,7 +119,9 @@ class DataConfig:
     pha: str | None = None
     fgr: str | None = None
     trimap: str | None = None
+    plate: PlateChoice = PlateChoice.name
     align: bool = False
+    match_exposure: bool = False
     resize_background: bool = False
     unmatched: Unmatched = Unmatched.error
     max_megapixels: float = 400
@@ -133,6 +137,19 @@ class DataConfig:
         )
         require(self.batch_size >= 1, "data.batch_size", self.batch_size, "1 or more")
         _check_count("data.workers", self.workers)
+        self._check_plate()
+
+    @property
+    def max_pixels(self) -> int:
+        """Pixels of the largest image that is decoded."""
+        return round(self.max_megapixels * 1e6)
+
+    def _check_plate(self) -> None:
+        if self.bgr == MEDIAN and self.plate is not PlateChoice.name:
+            raise ConfigError(
+                f"data.plate={self.plate.name} chooses among backgrounds, but data.bgr=median "
+                "makes them of the photographs; leave one out"
+            )
 
 
 @dataclass
@@ -260,6 +277,7 @@ class Config:
     seed: int = 0
     on_existing: OnExisting = OnExisting.error
     on_error: OnError = OnError["continue"]
+    dry_run: bool = False
     repeat: str | None = None
     output_dir: str = MISSING
 

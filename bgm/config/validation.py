@@ -23,6 +23,7 @@ from bgm.config.schema import (
 )
 from bgm.config.training import TrainConfig
 from bgm.data.named_colours import parse_colour
+from bgm.data.plates import MEDIAN
 from bgm.errors import ConfigError
 
 Schema = TypeVar("Schema", Config, EvaluateConfig, CompareConfig, BenchmarkConfig, TrainConfig)
@@ -107,7 +108,8 @@ def describe_settings(raw: DictConfig, schema: type[Any]) -> dict[str, Any]:
 def _absolute(key: str, path: str) -> str:
     """A path from the current directory, so that a snapshot works from anywhere."""
     is_colour = key == "outputs.com.background" and parse_colour(path) is not None
-    return path if path == "auto" or is_colour else str(Path(path).expanduser().absolute())
+    is_word = path == "auto" or (key == "data.bgr" and path == MEDIAN)
+    return path if is_word or is_colour else str(Path(path).expanduser().absolute())
 
 
 def refuse_unknown(key: str, schema: type) -> None:

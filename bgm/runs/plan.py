@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bgm.config.schema import Config, Unmatched
 from bgm.data import Pair, describe, find_pairs
+from bgm.data.plates import MEDIAN
 from bgm.errors import DataError
 from bgm.evaluation import Scorer
 from bgm.outputs import LayerBuilder, LayerSpec
@@ -60,8 +61,10 @@ def make_plan(config: Config, output_dir: Path) -> Plan:
     check_paths(config, output_dir)
     pairing = find_pairs(
         Path(config.data.src),
-        Path(config.data.bgr),
+        None if config.data.bgr == MEDIAN else Path(config.data.bgr),
         skip_unmatched=config.data.unmatched is Unmatched.skip,
+        choice=config.data.plate.name,
+        made=output_dir / "plates",
     )
     if not pairing.pairs:
         what = describe(pairing.leftovers, "file without partner")

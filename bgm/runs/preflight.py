@@ -13,6 +13,7 @@ from bgm.config.schema import Config
 from bgm.data import Pair
 from bgm.data.kinds import why_missing
 from bgm.data.named_colours import parse_colour
+from bgm.data.plates import MEDIAN
 from bgm.errors import ConfigError
 from bgm.outputs import LayerSpec
 
@@ -31,7 +32,7 @@ def check_paths(config: Config, output_dir: Path) -> None:
     """
     for key in ("src", "bgr", "pha", "fgr", "trimap"):
         path = getattr(config.data, key)
-        if path is None:
+        if path is None or (key == "bgr" and path == MEDIAN):
             continue
         if not Path(path).exists():
             raise ConfigError(f"data.{key}={path}: {why_missing(Path(path))}")
@@ -41,6 +42,11 @@ def check_paths(config: Config, output_dir: Path) -> None:
             )
     if config.checkpoints_dir is not None and not Path(config.checkpoints_dir).is_dir():
         raise ConfigError(f"checkpoints_dir={config.checkpoints_dir}: no such directory")
+    if config.data.plate.name != "name" and not Path(config.data.bgr).is_dir():
+        raise ConfigError(
+            f"data.plate={config.data.plate.name} chooses among the files of a directory, but "
+            f"data.bgr={config.data.bgr} is one file"
+        )
     background = config.outputs.com.background
     is_path = background is not None and parse_colour(background) is None
     if is_path and not Path(str(background)).is_file():

@@ -32,6 +32,7 @@ from bgm.runs.build import create_trackers, load_network, samples_wanted
 from bgm.runs.interruption import StopRequest
 from bgm.runs.pipeline import Parts, Pipeline
 from bgm.runs.plan import Plan, make_plan
+from bgm.runs.plates import make_plates
 from bgm.runs.preflight import create_output_dir, warn_of_little_space
 from bgm.runs.provenance import describe
 from bgm.runs.repeat import check_same
@@ -53,6 +54,7 @@ class Run:
         earlier: Files of an earlier run that give way, by image and type.
         matting: The network.
         trackers: Who is told.
+        made: What plates were made from, by their paths.
     """
 
     plan: Plan
@@ -62,6 +64,7 @@ class Run:
     earlier: dict[str, dict[str, str]]
     matting: Matting
     trackers: list[Tracker]
+    made: dict[str, list[object]]
 
 
 def prepare(config: Config, output_dir: Path, matting: Matting | None = None) -> Run:
@@ -77,10 +80,7 @@ def prepare(config: Config, output_dir: Path, matting: Matting | None = None) ->
     """
     set_up_process(config)
     plan = make_plan(config, output_dir)
-    matting = matting or load_network(config)
-    if config.repeat is not None and matting.checkpoint is not None:
-        check_same(Path(config.repeat), plan.inputs(), matting.checkpoint)
-    return _open(plan, matting)
+    return _open(plan, matting or load_network(config))
 
 
 def set_up_process(config: Config) -> None:
@@ -100,6 +100,9 @@ def _open(plan: Plan, matting: Matting) -> Run:
     directory = RunDirectory(plan.output_dir)
     directory.lock()
     try:
+        made = make_plates(plan.pairs, plan.output_dir, config.data.max_pixels)
+        if config.repeat is not None and matting.checkpoint is not None:
+            check_same(Path(config.repeat), plan.inputs(), matting.checkpoint)
         pairs, done = split(plan, directory, matting.checkpoint)
         overwrites = config.on_existing is OnExisting.overwrite
         earlier = earlier_files(directory) if overwrites else {}
@@ -116,6 +119,7 @@ def _open(plan: Plan, matting: Matting) -> Run:
         earlier=earlier,
         matting=matting,
         trackers=trackers,
+        made=made,
     )
 
 
@@ -131,6 +135,7 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     """
     images = len(run.pairs) + len(run.settled)
     facts = describe(run.matting.device, run.matting.checkpoint)
+    facts |= {"plates": run.made} if run.made else {}
     tally = Tally()
     for record in run.settled:
         tally.add(record)
@@ -207,9 +212,11 @@ def _samples(run: Run, workers: int) -> Generator[Sample | Exception, None, None
     dataset = ZipDataset(
         run.pairs,
         align=data.align,
+        match_exposure=data.match_exposure,
+        look=True,
         alignments=known_alignments(run.plan) if data.align else None,
         resize_background=data.resize_background,
-        max_pixels=round(data.max_megapixels * 1e6),
+        max_pixels=data.max_pixels,
         metadata=run.plan.config.outputs.metadata,
     )
     load = partial(steps.load, dataset)

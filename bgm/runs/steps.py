@@ -46,7 +46,8 @@ def begin_record(sample: Sample) -> ImageRecord:
     """The record of an image that was loaded."""
     height, width = sample.src.shape[1:]
     record = ImageRecord(sample.pair.name, height=height, width=width)
-    record.alignment, record.inputs = sample.alignment, sample.inputs
+    record.alignment, record.exposure = sample.alignment, sample.exposure
+    record.inputs, record.plate = sample.inputs, sample.pair.plate
     record.remarks += sample.remarks
     if sample.alignment is not None and not sample.alignment.is_settled:
         record.remarks.append(f"not aligned: the plate is {sample.alignment.reason}")
