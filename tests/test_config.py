@@ -53,10 +53,16 @@ PATHS_OF_A_RUN = [key for key in PATHS if key in dict(flatten(RUN))]
         (["+model.scael=1"], "model.scael: unknown key; the keys under model are name"),
         (["+extra=1"], "extra: unknown key"),
         (["backbone=vgg"], "backbone=vgg: no such choice; there are mobilenetv2, resnet101"),
-        (["model.backbone_scale=0.7"], "model.backbone_scale=0.7: must be above 0 and at most 0.5"),
-        (["model.backbone_scale=0"], "must be above 0"),
-        (["model.backbone_scale=big"], "model.backbone_scale: Value 'big'"),
-        (["refine.sample_pixels=-1"], "refine.sample_pixels=-1: must be 0 or more"),
+        (
+            ["model.backbone_scale=0.7"],
+            "model.backbone_scale=0.7: must be auto, or above 0 and at most 0.5",
+        ),
+        (["model.backbone_scale=0"], "must be auto, or above 0"),
+        (["model.backbone_scale=big"], "model.backbone_scale=big: must be auto"),
+        (
+            ["refine.sample_pixels=-1"],
+            "refine.sample_pixels=-1: must be auto, or a whole number from 0",
+        ),
         (["refine.threshold=1.5"], "refine.threshold=1.5: must be from 0 to 1"),
         (["refine.kernel_size=5"], "refine.kernel_size=5: must be 1 or 3"),
         (["precision=float8"], "expected one of [float32, bfloat16, float16]"),
@@ -157,9 +163,9 @@ def test_every_shipped_choice_is_valid(path):
 def test_the_defaults_are_those_of_the_contract():
     config = parse_config(compose_config(), Config)
     assert config.model.name.name == "refine"
-    assert config.model.backbone_scale == 0.25
+    assert config.model.backbone_scale == "auto"
     refine = config.refine
-    assert (refine.sample_pixels, refine.threshold, refine.kernel_size) == (80_000, 0.1, 3)
+    assert (refine.sample_pixels, refine.threshold, refine.kernel_size) == ("auto", 0.1, 3)
     assert [layer.name for layer in config.outputs.types] == ["com", "pha", "fgr"]
     assert config.outputs.com.format.name == "png"
     assert config.outputs.pha.format.name == config.outputs.fgr.format.name == "jpg"

@@ -311,6 +311,57 @@ def test_adobe_rgb_said_by_exif_alone(tmp_path):
     assert np.abs(by_exif.astype(int) - plain).max() > 20
 
 
+def test_adobe_rgb_said_by_the_exif_of_a_deep_tiff(tmp_path):
+    path = tmp_path / "deep.tif"
+    samples = np.full((HEIGHT, WIDTH, 3), (25700, 46260, 23130), np.uint16)  # 100, 180, 90
+    cv2.imwrite(str(path), samples[..., ::-1])
+    plain = read_image(path)
+    data = bytearray(path.read_bytes())
+    start = struct.unpack_from("<I", data, 4)[0]
+    count = struct.unpack_from("<H", data, start)[0]
+    entries = bytes(data[start + 2 : start + 2 + 12 * count])
+    at = len(data)  # a directory with one more entry, and what that points to, at the end
+    exif = at + 2 + 12 * (count + 1) + 4
+    first = struct.pack("<H", count + 1) + entries + struct.pack("<HHII", 0x8769, 4, 1, exif)
+    second = struct.pack("<HHHI4s", 2, 0xA001, 3, 1, struct.pack("<HH", 65535, 0))
+    second += struct.pack("<HHII", 0xA005, 4, 1, exif + 30) + bytes(4)
+    third = struct.pack("<HHHI4s", 1, 1, 2, 4, b"R03\0") + bytes(4)
+    struct.pack_into("<I", data, 4, at)
+    path.write_bytes(bytes(data) + first + bytes(4) + second + third)
+    wide = read_image(
+        saved(
+            tmp_path,
+            "8.jpg",
+            Image.new("RGB", (8, 8), (100, 180, 90)),
+            quality=100,
+            icc_profile=adobe_rgb(),
+        )
+    )[0, 0]
+    np.testing.assert_allclose(read_image(path)[0, 0] * 255, wide, atol=2)
+    assert np.abs(read_image(path) - plain).max() * 255 > 20
+
+
+def test_colours_that_png_tells_in_code_points(tmp_path):
+    image = Image.new("RGB", (WIDTH, HEIGHT), (100, 180, 90))
+    plain = saved(tmp_path, "plain.png", image)
+
+    def said(name, *numbers):
+        path = saved(tmp_path, f"{name}.png", image)
+        add_chunk(path, b"cICP", bytes(numbers))
+        return path
+
+    np.testing.assert_array_equal(read_image(said("srgb", 1, 13, 0, 1)), read_image(plain))
+    # By the published matrix from linear Display P3 to linear sRGB.
+    p3 = read_image(said("p3", 12, 13, 0, 1))[0, 0]
+    np.testing.assert_allclose(p3, (65, 182, 77), atol=1)
+    wide = read_image(said("bt2020", 9, 13, 0, 1))[0, 0]
+    assert wide[0] < p3[0]
+    with pytest.raises(DataError, match=r"HDR \(PQ\); convert it"):
+        read_image(said("hdr", 9, 16, 0, 1))
+    with pytest.raises(DataError, match="not known here"):
+        read_image(said("new", 99, 13, 0, 1))
+
+
 SRGB_PRIMARIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 ADOBE_PRIMARIES = (31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)
 

@@ -148,7 +148,7 @@ def test_resuming_with_other_settings_is_refused_and_they_are_named(matte, tmp_p
     before = (tmp_path / "out/images.jsonl").read_text()
     outcome = matte("on_existing=resume", "refine.sample_pixels=5000", "outputs=lossless")
     assert outcome.code == 2
-    assert "refine.sample_pixels: was 80000, is 5000" in outcome.err
+    assert "refine.sample_pixels: was auto, is 5000" in outcome.err
     assert "outputs.pha.format: was jpg, is png" in outcome.err
     assert (tmp_path / "out/images.jsonl").read_text() == before
     same = ["data.workers=1", "threads=1", "tracking.samples=2", "on_error=stop"]

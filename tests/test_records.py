@@ -158,3 +158,39 @@ def test_figures_need_no_more_memory_for_more_images():
     summary = tally.summarize(25_000, 10.0)
     assert (summary.written, summary.scores) == (25_000, {"mse": 1.0})
     assert summary.stages["load"].median_ms == pytest.approx(12_500, rel=0.05)
+
+
+def test_what_an_interrupted_overwriting_did_not_reach_is_replaced_by_the_next(
+    matte, tmp_path, watch, monkeypatch
+):
+    out = tmp_path / "out"
+    assert matte(ALPHA).code == 0
+    overwrite = [ALPHA, "on_existing=overwrite"]
+    with monkeypatch.context() as patch:
+        patch.setattr(watch, "start", lambda self, run: os.kill(os.getpid(), signal.SIGINT))
+        outcome = matte(*overwrite, "outputs.pha.format=webp", "tracking.name=watching")
+    assert (outcome.code, stored(out)) == (130, [f"pha/{name}.jpg" for name in NAMES])
+    assert matte(*overwrite, "outputs.pha.format=png").code == 0
+    assert stored(out) == [f"pha/{name}.png" for name in NAMES]
+    assert not (out / "replaced.json").exists()
+
+
+def test_one_hash_tells_settings_apart_that_make_other_mattes(matte, tmp_path):
+    def told(name, *settings):
+        assert matte(ALPHA, f"output_dir={tmp_path / name}", *settings).code == 0
+        return json.loads((tmp_path / name / "run.json").read_text())["config_sha256"]
+
+    first = told("a")
+    assert told("b", "data.workers=1", "seed=3") == first
+    assert told("c", "refine.sample_pixels=1600") != first
+
+
+def test_an_unforeseen_error_at_the_end_locks_nothing(matte, monkeypatch):
+    def finish(directory, summary):
+        raise KeyError("unforeseen")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "finish", finish)
+        with pytest.raises(KeyError):
+            matte(ALPHA)
+    assert matte(ALPHA, "on_existing=overwrite").code == 0

@@ -56,7 +56,7 @@ def test_summary_of_the_run(matte, tmp_path):
     assert len(run["checkpoint"]["sha256"]) == 64
     assert {"bgm", "python", "torch", "hydra-core"} <= set(run["versions"])
     assert run["machine"]["threads"] >= 1
-    assert run["config"]["refine"]["sample_pixels"] == 80_000
+    assert run["config"]["refine"]["sample_pixels"] == "auto"
 
 
 def test_snapshot_of_the_configuration(matte, shoot, tmp_path):

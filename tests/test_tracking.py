@@ -98,7 +98,7 @@ def test_a_run_is_stored_with_settings_table_samples_and_summary(matte, shoot, t
     stored = Stored(tmp_path / "out")
     assert stored.run.project == "bgm"
     assert stored.exit_code == 0
-    assert stored.config["refine"]["sample_pixels"] == 80_000
+    assert stored.config["refine"]["sample_pixels"] == "auto"
     assert stored.config["data"]["src"] == str(shoot.src)
     assert len(stored.config["facts"]["checkpoint"]["sha256"]) == 64
 

@@ -22,6 +22,7 @@ from bgm.cli.folders import Folders
 from bgm.cli.output import lenient_output, print_error
 from bgm.cli.sweep import StartedJob, Sweep, end_killed, report
 from bgm.errors import BgmError
+from bgm.storage import holds_credentials
 
 _KILLED = "was killed from outside, perhaps for want of memory"
 
@@ -60,6 +61,12 @@ def run_application(command: Command) -> int:
         if "--version" in sys.argv[1:]:
             sys.stdout.write(f"bgm {__version__}\n")
             return EXIT_DONE
+        if any(map(holds_credentials, sys.argv[1:])):  # before Hydra writes them down
+            print_error(
+                "a path on the command line has credentials in it, which would stand in records "
+                "and logs; leave them to the environment or the files of the storage's own tools"
+            )
+            return EXIT_REFUSED
         sys.argv[1:] = tolerate(sys.argv[1:])
         return _run(command)
 

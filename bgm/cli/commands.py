@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,6 +17,7 @@ from bgm.config.schema import BenchmarkConfig, CompareConfig, Config, EvaluateCo
 from bgm.config.training import TrainConfig
 from bgm.config.validation import parse_config
 from bgm.errors import write_error
+from bgm.storage import RemotePath, is_url, locate, working_folder, write_object
 
 
 def main() -> NoReturn:
@@ -56,18 +57,22 @@ def matte(raw: DictConfig) -> int:
     Raises:
         BgmError: The run cannot start.
     """
-    output_dir = _output_dir()
+    working = _working_dir()
+    output_dir = _output_dir(raw, working)
     config = _settings_of_run(raw, output_dir)
     if config.dry_run:
         from bgm.runs.dry_run import dry_run
 
-        hopeless = [one for one in dry_run(config, output_dir) if one.is_hopeless]
+        examined = dry_run(config, output_dir, working)
+        _deliver(working, output_dir, working.glob("plates.jsonl"))
+        hopeless = [one for one in examined if one.is_hopeless]
         return EXIT_SOME_FAILED if hopeless else EXIT_DONE
     from bgm.runs import runner  # torch and the networks: not needed to say a setting is wrong
 
-    run = runner.prepare(config, output_dir)
+    run = runner.prepare(config, output_dir, working=working)
     try:
-        _write_snapshot(OmegaConf.structured(config), output_dir / ".hydra")
+        _write_snapshot(OmegaConf.structured(config), working / ".hydra")
+        _deliver(working, output_dir, working.glob(".hydra/*"))
     except OSError as error:
         run.directory.release()
         raise write_error(output_dir / ".hydra", error) from error
@@ -93,7 +98,9 @@ def evaluate(raw: DictConfig) -> int:
 
     config = parse_config(raw, EvaluateConfig)
     rows = evaluate.evaluate(config)
-    evaluate.write_report(rows, _output_dir())
+    working = _working_dir()
+    evaluate.write_report(rows, working)
+    _deliver(working, _output_dir(raw, working), working.glob("scores.*"))
     return EXIT_SOME_FAILED if any(row.failed for row in rows) else EXIT_DONE
 
 
@@ -114,7 +121,9 @@ def compare(raw: DictConfig) -> int:
 
     config = parse_config(raw, CompareConfig)
     comparison = compare_runs(find_runs(config.runs))
-    write_comparison(comparison, _output_dir(), config.page_mb)
+    working = _working_dir()
+    write_comparison(comparison, working, config.page_mb)
+    _deliver(working, _output_dir(raw, working), working.glob("comparison.*"))
     return EXIT_DONE
 
 
@@ -122,8 +131,12 @@ def compare_sweep(folder: Path, jobs: Sequence[Path]) -> None:
     """Set the jobs of a sweep side by side, in the sweep's own directory."""
     from bgm.comparison.compare import compare_runs, read_jobs
     from bgm.comparison.page import write_comparison
+    from bgm.records.directory import RunDirectory
 
     write_comparison(compare_runs(read_jobs(jobs)), folder, CompareConfig.page_mb)
+    status = RunDirectory(jobs[0]).read_status()
+    sweep_dir = locate(str(status.config.get("output_dir"))) if status else folder
+    _deliver(folder, sweep_dir, folder.glob("comparison.*"))
 
 
 def benchmark(raw: DictConfig) -> int:
@@ -141,7 +154,7 @@ def benchmark(raw: DictConfig) -> int:
     config = parse_config(raw, BenchmarkConfig)
     from bgm.benchmark.benchmark import run_benchmark
 
-    run_benchmark(config, _output_dir(), to_plain(config))
+    run_benchmark(config, _working_dir(), to_plain(config))
     return EXIT_DONE
 
 
@@ -160,7 +173,7 @@ def train(raw: DictConfig) -> int:
     config = parse_config(raw, TrainConfig)
     from bgm.training.train import run_training
 
-    output_dir = _output_dir()
+    output_dir = _working_dir()
     try:
         _write_snapshot(OmegaConf.structured(config), output_dir / ".hydra")
     except OSError as error:
@@ -177,8 +190,26 @@ BENCHMARK = Command(benchmark, "benchmark", BenchmarkConfig)
 TRAIN = Command(train, "train", TrainConfig)
 
 
-def _output_dir() -> Path:
+def _working_dir() -> Path:
+    """The directory on this machine that Hydra made for the run."""
     return Path(HydraConfig.get().runtime.output_dir).absolute()
+
+
+def _output_dir(raw: DictConfig, working: Path) -> Path:
+    """Where the run writes: its directory on this machine, or its place on remote storage."""
+    given = str(raw.output_dir)
+    if not is_url(given):
+        return working
+    root = Path(working_folder(given)).absolute()
+    is_job = working.is_relative_to(root)  # of a sweep, perhaps
+    return locate(given) / working.relative_to(root) if is_job else locate(given)
+
+
+def _deliver(working: Path, output_dir: Path, files: Iterable[Path]) -> None:
+    """Put files of this machine to where the run writes, if that is elsewhere."""
+    if isinstance(output_dir, RemotePath):
+        for file in files:
+            write_object(output_dir / file.relative_to(working), file.read_bytes())
 
 
 def _settings_of_run(raw: DictConfig, output_dir: Path) -> Config:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bgm.errors import DataError, RecordError
 from bgm.records.directory import RUN_FILE, STATUS_FILE, JobStatus, RunDirectory, flatten
 from bgm.records.record import ImageRecord
 from bgm.records.summary import SHOWN, Summary
+from bgm.storage import RemotePath, is_url, list_objects, locate
 
 _NOT_COMPARED = ("output_dir", "tracking", "on_existing", "repeat")
 _HASH_SHOWN = 12
@@ -169,15 +171,27 @@ def find_runs(patterns: Iterable[str]) -> list[FinishedRun]:
     """
     folders: list[Path] = []
     for pattern in patterns:
-        given = str(Path(pattern).expanduser())
-        matches = [Path(given)] if Path(given).is_dir() else map(Path, glob.glob(given))  # noqa: PTH207 - absolute patterns
-        found = [run for folder in _in_order(matches) for run in _runs_at(folder)]
+        found = [run for folder in _in_order(_matching(pattern)) for run in _runs_at(folder)]
         if not found:
             raise DataError(
                 f"no runs at {pattern}: looked for directories with {RUN_FILE}, or of sweeps"
             )
         folders += [folder for folder in found if folder not in folders]
     return _read(folders, _read_files)
+
+
+def _matching(pattern: str) -> Iterable[Path]:
+    """The directories that a pattern means."""
+    path = locate(pattern)
+    if path.is_dir():
+        return [path]
+    if not isinstance(path, RemotePath):
+        return map(Path, glob.glob(str(path)))  # noqa: PTH207 - absolute patterns
+    fixed = takewhile(lambda part: not glob.has_magic(part), path.parts)
+    depth = len(path.parts)
+    objects = list_objects(RemotePath(*fixed))
+    folders = {parent for found in objects for parent in found.parents}
+    return [f for f in folders if len(f.parts) == depth and f.match("/".join(path.parts[1:]))]
 
 
 def read_jobs(folders: Sequence[Path]) -> list[FinishedRun]:
@@ -303,7 +317,11 @@ def _check_figures(run: FinishedRun) -> None:
 def _read_job(name: str, directory: RunDirectory) -> FinishedRun:
     status = directory.read_status()
     was_refused = status is not None and status.exit_code == _EXIT_REFUSED
-    return _from_status(name, directory, status) if was_refused else _read_files(name, directory)
+    if was_refused:
+        return _from_status(name, directory, status)
+    run = _read_files(name, directory)
+    wrote_to = str(run.settings.get("output_dir"))
+    return replace(run, path=locate(wrote_to)) if is_url(wrote_to) else run  # its pictures
 
 
 def _read_files(name: str, directory: RunDirectory) -> FinishedRun:

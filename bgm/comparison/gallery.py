@@ -25,6 +25,7 @@ from bgm.data.processors import usable_cpus
 from bgm.errors import BgmError, DataError
 from bgm.records.fingerprints import fingerprint
 from bgm.records.record import ImageRecord
+from bgm.storage import is_remote, local_copy, locate
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +203,7 @@ def _input(record: ImageRecord, kind: str) -> Path | None:
     """
     try:
         file = record.inputs[kind]
-        path = Path(file.path)
+        path = locate(file.path)
         if path.is_file() and fingerprint(path).sha256 == file.sha256:
             return path
         log.info("not in the gallery: %s is gone or has changed", path)
@@ -217,7 +218,7 @@ def _read(path: Path, *, keep_alpha: bool = False) -> Image.Image | None:
     """An image; None, with a word in the log, if it is gone or cannot be read."""
     try:
         if keep_alpha:
-            with Image.open(path) as image:
+            with local_copy(path) as file, Image.open(file) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise DataError(f"{path} claims to be {image.width}x{image.height}")
                 return image.convert("RGBA" if image.has_transparency_data else "RGB")
@@ -247,7 +248,10 @@ def _encode(image: Image.Image, *, lossless: bool = False) -> str:
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _url(path: Path, page: Path) -> str:
+def _url(path: Path, page: Path) -> str | None:
+    """Where a browser finds a file from the page; what is on remote storage, nowhere."""
+    if is_remote(path):
+        return None
     try:
         relative = Path(os.path.relpath(path.absolute(), page.absolute().parent)).as_posix()
     except ValueError:  # on another drive of Windows

@@ -42,6 +42,8 @@ WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
 AlphaKind = Enum("AlphaKind", ["straight", "premultiplied"])
 BenchmarkPart = Enum("BenchmarkPart", ["network", "pipeline", "free", "codecs"])
 
+AUTO = "auto"
+
 MAX_BAND = 500
 """Pixels: a wider band takes hours to derive, and is the whole of most images."""
 
@@ -62,15 +64,12 @@ class ModelConfig:
     """Which network, and the scale of its coarse pass."""
 
     name: ModelName = ModelName.refine
-    backbone_scale: float = 0.25
+    backbone_scale: int | float | str = AUTO
 
     def __post_init__(self) -> None:
-        require(
-            0 < self.backbone_scale <= 0.5,
-            "model.backbone_scale",
-            self.backbone_scale,
-            "above 0 and at most 0.5",
-        )
+        scale = self.backbone_scale
+        holds = scale == AUTO if isinstance(scale, str) else 0 < scale <= 0.5
+        require(holds, "model.backbone_scale", scale, "auto, or above 0 and at most 0.5")
 
 
 @dataclass
@@ -85,12 +84,14 @@ class RefineConfig:
     """How the refiner chooses its blocks."""
 
     mode: RefineMode = RefineMode.sampling
-    sample_pixels: int = 80_000
+    sample_pixels: int | str = AUTO
     threshold: float = 0.1
     kernel_size: int = 3
 
     def __post_init__(self) -> None:
-        require(self.sample_pixels >= 0, "refine.sample_pixels", self.sample_pixels, "0 or more")
+        pixels = self.sample_pixels
+        holds = pixels == AUTO if isinstance(pixels, str) else pixels >= 0
+        require(holds, "refine.sample_pixels", pixels, "auto, or a whole number from 0")
         require(0 <= self.threshold <= 1, "refine.threshold", self.threshold, "from 0 to 1")
         require(self.kernel_size in (1, 3), "refine.kernel_size", self.kernel_size, "1 or 3")
 

@@ -117,6 +117,12 @@ class StageConfig:
         if self.frozen and self.model is ModelName.base:
             raise ConfigError("stage.frozen=true leaves nothing to learn with stage.model=base")
 
+    @property
+    def coarse_side(self) -> int:
+        """The longest side of what the coarse network sees, in pixels."""
+        scale = 1.0 if self.model is ModelName.base else max(self.scales)
+        return round(max(max(size) for size in self.sizes) * scale)
+
 
 _SIZES = "pairs [height, width], each 32 or more and divisible by {}"
 

@@ -25,6 +25,7 @@ from bgm.config.training import TrainConfig
 from bgm.data.named_colours import parse_colour
 from bgm.data.plates import MEDIAN
 from bgm.errors import ConfigError
+from bgm.storage import check_place, is_url, working_folder
 
 Schema = TypeVar("Schema", Config, EvaluateConfig, CompareConfig, BenchmarkConfig, TrainConfig)
 
@@ -35,10 +36,15 @@ PATHS = (
 )
 """Keys of paths, which may be relative to the current directory."""
 
+_LOCAL_ONLY = (BenchmarkConfig, TrainConfig)
+
 
 def expand_home(path: str) -> str:
-    """A path with `~` as the home directory; `${bgm.home:...}` in YAML."""
-    return str(Path(path).expanduser())
+    """A path with `~` as the home directory; `${bgm.home:...}` in YAML.
+
+    What Hydra writes into the directory of a run goes to a folder of this machine.
+    """
+    return working_folder(path) if is_url(path) else str(Path(path).expanduser())
 
 
 def if_demo(src: str, value: Any, otherwise: Any) -> Any:
@@ -81,6 +87,8 @@ def parse_config(raw: DictConfig, schema: type[Schema]) -> Schema:
             require(path != "", key, "", "a path")
             if path is not None:
                 OmegaConf.update(typed, key, _absolute(key, path))
+                if is_url(path) and schema in _LOCAL_ONLY:
+                    raise ConfigError(f"{key}={path}: this command uses files of this machine only")
         config = OmegaConf.to_object(typed)
     except OmegaConfBaseException as error:
         message = str(error.msg or error).splitlines()[0]
@@ -107,6 +115,9 @@ def describe_settings(raw: DictConfig, schema: type[Any]) -> dict[str, Any]:
 
 def _absolute(key: str, path: str) -> str:
     """A path from the current directory, so that a snapshot works from anywhere."""
+    if is_url(path):
+        check_place(key, path)
+        return path.rstrip("/")
     is_colour = key == "outputs.com.background" and parse_colour(path) is not None
     is_word = path == "auto" or (key == "data.bgr" and path == MEDIAN)
     return path if is_word or is_colour else str(Path(path).expanduser().absolute())

@@ -34,11 +34,13 @@ _XYZ_TO_SRGB = np.array(
     np.float32,
 )
 _D50 = np.array([0.9642, 1.0, 0.8249], np.float32)
-_D65 = (0.3127, 0.3290)
+D65 = (0.3127, 0.3290)
+"""CIE x and y of the white of sRGB."""
 _BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 )
 _USUAL_GAMMA = 1 / 2.2
+_SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
 
 def foreign_profile(image: Image.Image) -> bytes | None:
@@ -49,7 +51,7 @@ def foreign_profile(image: Image.Image) -> bytes | None:
     embedded = image.info.get("icc_profile")
     if embedded:
         return foreign(embedded)
-    if _says_adobe_rgb(image):
+    if says_adobe_rgb(image):
         return adobe_rgb()
     said = _said_by_png(image)
     return foreign(said) if said else None
@@ -179,7 +181,7 @@ def _curve(tag: bytes, values: Unit) -> Unit:
     return curved
 
 
-def _says_adobe_rgb(image: Image.Image) -> bool:
+def says_adobe_rgb(image: Image.Image) -> bool:
     """Whether EXIF says Adobe RGB in the way of cameras: uncalibrated, and interoperability R03."""
     try:
         exif = image.getexif()
@@ -208,19 +210,22 @@ def _said_by_png(image: Image.Image) -> bytes | None:
 
 def adobe_rgb() -> bytes:
     """A profile of Adobe RGB (1998)."""
-    return matrix_profile(((0.64, 0.33), (0.21, 0.71), (0.15, 0.06)), _D65, 2.19921875)
+    return matrix_profile(((0.64, 0.33), (0.21, 0.71), (0.15, 0.06)), D65, 2.19921875)
 
 
 @lru_cache(maxsize=8)
 def matrix_profile(
-    primaries: tuple[tuple[float, float], ...], white: tuple[float, float], gamma: float | None
+    primaries: tuple[tuple[float, float], ...],
+    white: tuple[float, float],
+    curve: float | tuple[float, ...] | None,
 ) -> bytes:
     """An ICC profile of a colour space that primaries and a curve define.
 
     Args:
         primaries: CIE x and y of red, green and blue.
         white: CIE x and y of white.
-        gamma: Exponent from values to light; None for the curve of sRGB.
+        curve: Exponent from values to light; or g, a, b, c and d of the ICC's formula
+            (a x + b)^g from d, c x below; None for the curve of sRGB.
 
     Raises:
         numpy.linalg.LinAlgError: The primaries span no space.
@@ -229,16 +234,16 @@ def matrix_profile(
     def xyz(values: NDArray[Any]) -> bytes:
         return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(float(v) * 65536) for v in values))
 
-    if gamma is None:
-        formula = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
-        curve = b"para\0\0\0\0" + struct.pack(">HH5i", 3, 0, *(round(v * 65536) for v in formula))
+    if isinstance(curve, float):
+        tone = b"curv\0\0\0\0" + struct.pack(">IHH", 1, round(curve * 256), 0)
     else:
-        curve = b"curv\0\0\0\0" + struct.pack(">IHH", 1, round(gamma * 256), 0)
+        numbers = (round(value * 65536) for value in curve or _SRGB_CURVE)
+        tone = b"para\0\0\0\0" + struct.pack(">HH5i", 3, 0, *numbers)
     name = b"desc\0\0\0\0" + struct.pack(">I", 10) + b"primaries\0" + bytes(78 + 12)
     columns = _adapted(primaries, white)
     tags = {b"desc": name, b"cprt": b"text\0\0\0\0none\0\0\0\0", b"wtpt": xyz(_D50)}
     tags |= {tag: xyz(columns[:, i]) for i, tag in enumerate((b"rXYZ", b"gXYZ", b"bXYZ"))}
-    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), tone)
     table, body, at = b"", b"", 132 + 12 * len(tags)
     for tag, data in tags.items():
         table += struct.pack(">4sII", tag, at + len(body), len(data))

@@ -18,7 +18,9 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from bgm.data import colour, tiff
 from bgm.data.long_texts import without_long_texts
 from bgm.data.pixels import Pixels, to_uint8, upright
+from bgm.data.png_colour import said_by_png
 from bgm.errors import DataError
+from bgm.storage import StorageError, local_copy
 
 _PLAIN_JPEG = ("RGB", "L")
 _JPEGS = ("JPEG", "MPO")
@@ -64,16 +66,16 @@ def decode(path: Path, max_pixels: int = MAX_PIXELS) -> Decoded:
     Raises:
         DataError: The file is missing, not readable, not an image or too large.
     """
-    with _explained(path):
-        deep = _deep_tiff(path, max_pixels)
+    with _explained(path), local_copy(path) as file:
+        deep = _deep_tiff(file, max_pixels)
         if deep is not None:
-            return Decoded(_read_tiff(deep), _remark_on_frames(path, deep.frames))
-        with _opened(path, max_pixels) as image:
+            return Decoded(_read_tiff(deep), _remark_on_frames(file, deep.frames))
+        with _opened(file, max_pixels) as image:
             frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             bits = _bits(image)  # asked first: afterwards Pillow does not know any more
-            orientation, damage = _orientation(path, image)
-            remarks = filter(None, (_remark_on_frames(path, frames), damage))
-            return Decoded(_read(path, image, bits, orientation), "; ".join(remarks) or None)
+            orientation, damage = _orientation(file, image)
+            remarks = filter(None, (_remark_on_frames(file, frames), damage))
+            return Decoded(_read(file, image, bits, orientation), "; ".join(remarks) or None)
 
 
 def _remark_on_frames(path: Path, frames: int) -> str | None:
@@ -92,14 +94,24 @@ def _deep_tiff(path: Path, max_pixels: int) -> tiff.Tiff | None:
 
 def _read_tiff(opened: tiff.Tiff) -> Pixels:
     pixels = tiff.read(opened)
-    profile = colour.foreign(opened.profile) if opened.profile else None
-    if profile is None or opened.has_own_colours:
+    if opened.has_own_colours:
         return pixels
-    return colour.unit_to_srgb(pixels, profile, grey=opened.is_grey)
+    said = opened.profile or (colour.adobe_rgb() if _says_adobe_rgb(opened.path) else None)
+    profile = colour.foreign(said) if said else None
+    return pixels if profile is None else colour.unit_to_srgb(pixels, profile, grey=opened.is_grey)
+
+
+def _says_adobe_rgb(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            return colour.says_adobe_rgb(image)
+    except Exception:  # of many layouts, Pillow reads not even the tags
+        return False
 
 
 def _read(path: Path, image: Image.Image, bits: int, orientation: int) -> Pixels:
-    foreign = colour.foreign_profile(image)
+    said = said_by_png(path) if image.format == "PNG" else None  # counts before all else
+    foreign = colour.foreign(said) if said else colour.foreign_profile(image)
     if bits > 8 and image.mode != "CMYK":
         pixels = upright(_read_deep(path, image), orientation)
         is_grey = image.mode in _DEEP_GREY
@@ -142,12 +154,12 @@ def read_alpha(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: The file is missing, not readable or not an image.
     """
-    with _explained(path):
-        deep = _deep_tiff(path, MAX_PIXELS)
+    with _explained(path), local_copy(path) as file:
+        deep = _deep_tiff(file, MAX_PIXELS)
         if deep is not None and deep.is_grey:
             return to_uint8(tiff.read(deep)[..., 0])
-        with _opened(path, MAX_PIXELS) as image:
-            alpha = upright(_alpha(image), _orientation(path, image)[0])
+        with _opened(file, MAX_PIXELS) as image:
+            alpha = upright(_alpha(image), _orientation(file, image)[0])
             return np.asarray(alpha, np.uint8)
 
 
@@ -192,6 +204,8 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise DataError(f"{path} does not exist (any more)") from None
+    except StorageError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except PermissionError:
         raise DataError(f"{path} may not be read: permission denied") from None
     except UnidentifiedImageError:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from PIL import Image, features
 
+from bgm.storage import RemotePath
+
 _PHOTOGRAPHS = frozenset(
     {"AVIF", "BMP", "DIB", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "SGI", "TGA"}
     | {"TIFF", "WEBP"}
@@ -86,6 +88,9 @@ def why_no_photograph(path: Path) -> str | None:
 
 def why_missing(path: Path) -> str:
     """What to say of a path that does not exist; a pattern of frames is named as one."""
+    if isinstance(path, RemotePath):
+        bucket = RemotePath(*path.parts[:2])
+        return "nothing is stored there" if bucket.exists() else f"there is no bucket {bucket}"
     if _PATTERN.search(path.name) and path.parent.is_dir():
         return (
             f"a pattern of frames, not a file; give the folder of the frames instead: {path.parent}"

@@ -13,6 +13,8 @@ from typing import Any
 from PIL import ExifTags, Image
 from PIL.ExifTags import IFD, Base
 
+from bgm.storage import local_copy
+
 log = logging.getLogger(__name__)
 
 _KEPT = (
@@ -56,7 +58,7 @@ class Metadata:
 def read_metadata(path: Path) -> Metadata:
     """Read what a photograph says of itself; what is damaged is left out, and nothing raised."""
     try:
-        with Image.open(path) as image:
+        with local_copy(path) as file, Image.open(file) as image:
             found = _read_exif(image)
             lies = found.get(Base.Orientation) in _LYING
             dpi = _resolution(image.info.get("dpi"), found)
@@ -71,7 +73,7 @@ def read_metadata(path: Path) -> Metadata:
 def capture_time(path: Path) -> datetime | None:
     """When a photograph says that it was taken, by the camera's clock; None if it does not."""
     try:
-        with Image.open(path) as image:
+        with local_copy(path) as file, Image.open(file) as image:
             exif = _read_exif(image)
             taken = exif.get_ifd(IFD.Exif)
             said = taken.get(Base.DateTimeOriginal) or exif.get(Base.DateTime)

@@ -6,13 +6,14 @@ import logging
 import os
 import unicodedata
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from bgm.data.kinds import image_suffixes, is_film, is_image, why_no_photograph, why_unread
 from bgm.errors import DataError
+from bgm.storage import RemotePath, list_objects
 
 log = logging.getLogger(__name__)
 
@@ -62,22 +63,32 @@ class Folder:
 
     def list(self) -> Listing:
         """Every image in it, and what looks like one."""
-        images: dict[str, list[Path]] = defaultdict(list)
-        listing = Listing()
-        for path in _walk(self.root):
-            if path.name.startswith("._"):
-                log.info("%s holds macOS metadata, not an image: left out", path)
-            elif is_image(path):
-                images[name_of(path, self.root)].append(path)
-            elif is_film(path):
-                listing.films.append(path)
-            elif why_unread(path):
-                listing.unread[name_of(path, self.root)] = path
-        listing.images = dict(images)
-        shown = {name.casefold() for name in images}
-        for name in [name for name in listing.unread if name.casefold() in shown]:
-            del listing.unread[name]  # such as a raw file beside its picture
-        return listing
+        return _sorted_out(_walk(self.root), self.root)
+
+
+@dataclass(frozen=True)
+class RemoteFolder:
+    """What lies under one path on remote storage."""
+
+    root: RemotePath
+
+    def list(self) -> Listing:
+        """Every image under it, and what looks like one.
+
+        Raises:
+            StorageError: The storage does not tell.
+        """
+        files = list(list_objects(self.root))
+        marks: dict[Path, set[str]] = defaultdict(set)
+        for path in files:
+            if path.name in _RUN_FILES:
+                marks[path.parent].add(path.name)
+        runs = {folder for folder, names in marks.items() if names == _RUN_FILES} - {self.root}
+        for run in runs:
+            log.info("%s holds the output of a run: left out", run)
+        if runs:
+            files = [path for path in files if runs.isdisjoint(path.parents)]
+        return _sorted_out(files, self.root)
 
 
 @dataclass(frozen=True)
@@ -100,7 +111,29 @@ class SingleFile:
 
 def open_source(root: Path) -> Source:
     """The source of a path."""
-    return Folder(root) if root.is_dir() else SingleFile(root)
+    if not root.is_dir():
+        return SingleFile(root)
+    return RemoteFolder(root) if isinstance(root, RemotePath) else Folder(root)
+
+
+def _sorted_out(paths: Iterable[Path], root: Path) -> Listing:
+    """What there is of each kind among files, by name."""
+    images: dict[str, list[Path]] = defaultdict(list)
+    listing = Listing()
+    for path in paths:
+        if path.name.startswith("._"):
+            log.info("%s holds macOS metadata, not an image: left out", path)
+        elif is_image(path):
+            images[name_of(path, root)].append(path)
+        elif is_film(path):
+            listing.films.append(path)
+        elif why_unread(path):
+            listing.unread[name_of(path, root)] = path
+    listing.images = dict(images)
+    shown = {name.casefold() for name in images}
+    for name in [name for name in listing.unread if name.casefold() in shown]:
+        del listing.unread[name]  # such as a raw file beside its picture
+    return listing
 
 
 def name_of(path: Path, root: Path) -> str:

@@ -15,10 +15,12 @@ from rich.text import Text
 
 from bgm.config.schema import EvaluateConfig, Unmatched
 from bgm.data import describe, find_truths, leave_limit_to_settings, list_images, read_alpha
+from bgm.data.kinds import why_missing
 from bgm.data.processors import usable_cpus
 from bgm.errors import BgmError, ConfigError, DataError
 from bgm.evaluation.truth import Scorer, Scores, unknown_only
 from bgm.records.summary import SHOWN, mean_scores
+from bgm.storage import locate
 from bgm.tracking.console import printable
 
 _WORST = 10
@@ -59,18 +61,18 @@ def evaluate(config: EvaluateConfig) -> list[Row]:
     leave_limit_to_settings()
     for key in ("pred", "true", "trimap"):
         path = getattr(config, key)
-        if path is not None and not Path(path).exists():
-            raise ConfigError(f"{key}={path}: no such file or directory")
+        if path is not None and not locate(path).exists():
+            raise ConfigError(f"{key}={path}: {why_missing(locate(path))}")
     skip = config.unmatched is Unmatched.skip
-    mattes = list_images(Path(config.pred))
+    mattes = list_images(locate(config.pred))
     if not mattes:
         raise DataError(f"no images in pred={config.pred}")
     roots = {"pha": config.true, "trimap": config.trimap}
-    given = {kind: Path(path) for kind, path in roots.items() if path is not None}
+    given = {kind: locate(path) for kind, path in roots.items() if path is not None}
     truths = find_truths(mattes, given, skip_unmatched=skip)
     missing = {}
-    if Path(config.true).is_dir():
-        names = sorted(list_images(Path(config.true)).keys() - mattes.keys())
+    if locate(config.true).is_dir():
+        names = sorted(list_images(locate(config.true)).keys() - mattes.keys())
         missing = dict.fromkeys(names, "truth without a matte")
     if missing and not skip:
         raise DataError(describe(missing, "truth without a matte", "unmatched=skip"))

@@ -151,7 +151,7 @@ class Fallback:
 def _on_cpu(predictor: Predictor) -> Predictor:
     """A second predictor with the same weights, on the CPU."""
     network = _copy_to_cpu(predictor.network)
-    return Predictor(network, torch.device("cpu"), "float32", "eager")
+    return Predictor(network, torch.device("cpu"), "float32", "eager", predictor.rule)
 
 
 def _copy_to_cpu(network: CoarseNetwork) -> CoarseNetwork:

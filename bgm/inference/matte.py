@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bgm.inference.scale import CoarsePass
+from bgm.networks.refiner import BLOCK
+
 
 @dataclass(frozen=True)
 class Matte:
@@ -19,11 +22,13 @@ class Matte:
         foreground: (3, H, W), float32 RGB in [0, 1]; the subject's own colour, not multiplied
             by alpha.
         coarse_error: The coarse network's predicted error of alpha, (1, h, w), in [0, 1].
-        coarse_refined: True for each 4x4 block that the refiner redid, (1, ceil(H/4), ceil(W/4));
-            None for a base model.
+        coarse_refined: True for each 4x4 block that the refiner redid, of the padded image,
+            (1, h, w); None for a base model.
         refined_share: Share of the blocks that were refined, in [0, 1]; None for a base model.
         rgba: Foreground and alpha pixel by pixel, (H, W, 4), where they were computed so; they
             are views of it then.
+        coarse_pass: Scale of the coarse pass and pixels to refine, where they were chosen for the
+            picture.
     """
 
     alpha: Tensor
@@ -32,6 +37,7 @@ class Matte:
     coarse_refined: Tensor | None = None
     refined_share: float | None = None
     rgba: Tensor | None = None
+    coarse_pass: CoarsePass | None = None
 
     @cached_property
     def error(self) -> Tensor | None:
@@ -50,8 +56,9 @@ class Matte:
     def _enlarge(self, coarse: Tensor, mode: str) -> Tensor:
         """Bring a map to the size of alpha; those of a refiner are of the padded image."""
         height, width = self.alpha.shape[1:]
-        is_padded = self.coarse_refined is not None
-        size = [side + -side % 4 if is_padded else side for side in (height, width)]
+        size = [height, width]
+        if self.coarse_refined is not None:
+            size = [BLOCK * blocks for blocks in self.coarse_refined.shape[1:]]
         corners = False if mode == "bilinear" else None
         enlarged = F.interpolate(coarse[None].float(), size, mode=mode, align_corners=corners)
         return enlarged[0, :, :height, :width]
@@ -82,4 +89,5 @@ class Matte:
             coarse_refined=None if refined is None else refined.cpu(),
             refined_share=self.refined_share,
             rgba=None if rgba is None else rgba.cpu(),
+            coarse_pass=self.coarse_pass,
         )

@@ -9,8 +9,10 @@ from bgm.inference.device import select_device
 from bgm.inference.images import ImageLike, to_tensor
 from bgm.inference.matte import Matte
 from bgm.inference.predictor import Predictor
+from bgm.inference.scale import split_settings
 from bgm.networks import CoarseNetwork, MattingBase, MattingRefine
 from bgm.networks.checkpoints import CheckpointInfo, find_checkpoint, load_checkpoint
+from bgm.storage import locate
 
 
 class Matting:
@@ -71,7 +73,8 @@ def load_matting(
         runtime: What computes the coarse network: `auto`, `eager`, `compiled`, `onnx` or
             `openvino`; None leaves the network as it is.
         checkpoints_dir: Directory that `auto` searches first.
-        **settings: The settings of `MattingRefine`, such as `backbone_scale`.
+        **settings: The settings of `MattingRefine`. `backbone_scale` and `refine_sample_pixels` are
+            chosen for each picture unless they are given, see `bgm.inference.scale`.
 
     Raises:
         CheckpointError: The checkpoint cannot be found, read, or is for another network.
@@ -79,11 +82,13 @@ def load_matting(
         ValueError: A setting is out of its range.
     """
     chosen_device = select_device(device)
-    network = create_network(model, backbone, **settings)
-    directory = Path(checkpoints_dir).expanduser() if checkpoints_dir else None
+    plain, _ = split_settings(settings, None)
+    network = create_network(model, backbone, **plain)
+    directory = locate(checkpoints_dir) if checkpoints_dir else None
     path = find_checkpoint(str(checkpoint), model, backbone, directory)
     info = load_checkpoint(network, path, model, backbone)
-    return Matting(Predictor(network, chosen_device, precision, runtime), info)
+    _, rule = split_settings(settings, info.coarse_side)
+    return Matting(Predictor(network, chosen_device, precision, runtime, rule), info)
 
 
 def create_network(model: str, backbone: str, **settings: Any) -> CoarseNetwork:

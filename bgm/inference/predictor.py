@@ -16,7 +16,9 @@ from bgm.inference.fast_path import FastPath
 from bgm.inference.fuse import can_pack, channels_last
 from bgm.inference.matte import Matte
 from bgm.inference.runtimes import choose_runtime, create_runtime
+from bgm.inference.scale import CoarsePass, ScaleRule
 from bgm.networks import CoarseNetwork, MattingRefine
+from bgm.networks.refiner import BLOCK
 
 log = logging.getLogger(__name__)
 
@@ -68,9 +70,12 @@ class Predictor:
         precision: `float32`, `bfloat16` or `float16`.
         runtime: What computes the coarse network, one of `bgm.runtimes.RUNTIMES`; None runs the
             network as it is, without any of what makes it faster.
+        rule: Chooses the scale of the coarse pass, and how much is refined, for each picture; None
+            leaves the network's own. Not for a `MattingBase`.
 
     Attributes:
         network: The network.
+        rule: The rule.
 
     Raises:
         ConfigError: The device cannot compute in that precision, or the runtime is not there.
@@ -82,11 +87,13 @@ class Predictor:
         device: torch.device,
         precision: str = "float32",
         runtime: str | None = "auto",
+        rule: ScaleRule | None = None,
     ) -> None:
         self._dtype = _dtype(precision, device)
         self.device = device
         self.network = network.eval().to(device)
         self._refines = isinstance(network, MattingRefine)
+        self.rule = rule if self._refines else None
         self._fast: FastPath | None = None
         self._copies: Any = None
         if device.type == "cuda":
@@ -126,12 +133,13 @@ class Predictor:
         height, width = pairs[0][0].shape[1:]
         for src, bgr in pairs:
             check_pair(src, bgr)
+        multiple = BLOCK if self.rule is None else self.rule(height, width).multiple
         if self._copies is None:
-            photos = [(self._pad(src), self._pad(bgr)) for src, bgr in pairs]
+            photos = [(self._pad(src, multiple), self._pad(bgr, multiple)) for src, bgr in pairs]
             return Staged(photos, height, width)
         with torch.cuda.stream(self._copies):
             uploaded = [(self._upload(src), self._upload(bgr)) for src, bgr in pairs]
-            photos = [(self._pad(src), self._pad(bgr)) for src, bgr in uploaded]
+            photos = [(self._pad(s, multiple), self._pad(b, multiple)) for s, b in uploaded]
             return Staged(photos, height, width, self._copies.record_event())
 
     @torch.no_grad()  # not inference mode, whose results may not be changed in place
@@ -146,9 +154,10 @@ class Predictor:
             current.wait_event(staged.copied)
             for image in (image for pair in staged.photos for image in pair):
                 image.record_stream(current)  # its memory is not given away while it is used
+        coarse = self._set_scale(staged)
         padded = staged.photos[0][0].shape[1:]
         if self._fast is not None and self._fast.fits(*padded):
-            return self._run_fast(staged)
+            return self._run_fast(staged, coarse)
         if self.device.type == "cpu" and len(staged.photos) > 1:
             # Nothing is gained together here, and alone each image gets the same bits as ever.
             return [self.run(replace(staged, photos=[pair]))[0] for pair in staged.photos]
@@ -158,9 +167,16 @@ class Predictor:
             output = self.network(src, bgr)
         finite = sum(tensor.float().sum((1, 2, 3)) for tensor in output).isfinite().tolist()
         return [
-            self._matte(output, index, staged) if is_finite else PredictionError()
+            self._matte(output, index, staged, coarse) if is_finite else PredictionError()
             for index, is_finite in enumerate(finite)
         ]
+
+    def _set_scale(self, staged: Staged) -> CoarsePass | None:
+        """Set the network to the size of what is staged; None if it keeps what it has."""
+        if self.rule is None:
+            return None
+        assert isinstance(self.network, MattingRefine)
+        return self.rule.apply(self.network, staged.height, staged.width)
 
     def _upload(self, image: Tensor) -> Tensor:
         """Copy to the CUDA device: as it was decoded, so that few bytes cross the bus."""
@@ -173,13 +189,13 @@ class Predictor:
             return image.to(self.device)
         return pinned.to(self.device, non_blocking=True)
 
-    def _pad(self, image: Tensor) -> Tensor:
+    def _pad(self, image: Tensor, multiple: int) -> Tensor:
         """Repeat the last row and column until a refiner can take the image; move it there."""
         image = image.to(self.device)
         if image.dtype != torch.uint8:
             image = image.float()
         height, width = image.shape[1:]
-        down, right = (-height % 4, -width % 4) if self._refines else (0, 0)
+        down, right = (-height % multiple, -width % multiple) if self._refines else (0, 0)
         if not (down or right):
             return image
         rows = torch.arange(height + down, device=image.device).clamp_(max=height - 1)
@@ -187,7 +203,7 @@ class Predictor:
         pixels = image.permute(1, 2, 0).index_select(0, rows).index_select(1, columns)
         return pixels.permute(2, 0, 1)
 
-    def _run_fast(self, staged: Staged) -> list[Matte | PredictionError]:
+    def _run_fast(self, staged: Staged, coarse: CoarsePass | None) -> list[Matte | PredictionError]:
         assert self._fast is not None
         height, width = staged.height, staged.width
         pixels = [tuple(x.permute(1, 2, 0).contiguous() for x in pair) for pair in staged.photos]
@@ -201,10 +217,16 @@ class Predictor:
             foreground, alpha = planes[:3], planes[3:]
             blocks = output.ref_sm[None]
             share = round(blocks.float().mean().item(), 6)
-            mattes.append(Matte(alpha, foreground, output.err_sm, blocks, share, rgba))
+            mattes.append(Matte(alpha, foreground, output.err_sm, blocks, share, rgba, coarse))
         return mattes
 
-    def _matte(self, output: tuple[Tensor, ...], index: int, staged: Staged) -> Matte:
+    def _matte(
+        self,
+        output: tuple[Tensor, ...],
+        index: int,
+        staged: Staged,
+        coarse: CoarsePass | None,
+    ) -> Matte:
         """The matte of one image of a batch, without the padding."""
         height, width = staged.height, staged.width
         one = [tensor[index] for tensor in output]
@@ -212,7 +234,8 @@ class Predictor:
         if not self._refines:
             return Matte(pha, fgr, one[2])
         _, _, _, _, err_sm, ref_sm = one
-        return Matte(pha, fgr, err_sm, ref_sm, round(ref_sm.float().mean().item(), 6))
+        share = round(ref_sm.float().mean().item(), 6)
+        return Matte(pha, fgr, err_sm, ref_sm, share, coarse_pass=coarse)
 
 
 def _dtype(precision: str, device: torch.device) -> torch.dtype:

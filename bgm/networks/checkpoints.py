@@ -10,18 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.torch_version import TorchVersion
 
 from bgm.errors import CheckpointError
 from bgm.records.fingerprints import fingerprint
+from bgm.storage import StorageError, local_copy, locate
 
 log = logging.getLogger(__name__)
 
 SHIPPED = Path(__file__).parent.parent / "assets" / "checkpoints"
 """Directory of the checkpoints that come with the package."""
+
+COARSE_SIDE = "coarse_side"
+"""Key of the metadata of a safetensors file, see `CheckpointInfo`."""
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "params", "ema")
 _WRAPPED_AT_MOST = 4  # wrappers around wrappers
@@ -44,12 +48,15 @@ class CheckpointInfo:
         sha256: Its SHA-256, in hexadecimal.
         model: `refine` or `base`, what the file holds.
         backbone: The backbone it is for.
+        coarse_side: Long side of the pictures that the coarse network was trained with, in pixels,
+            if the file says so.
     """
 
     path: str
     sha256: str
     model: str
     backbone: str
+    coarse_side: int | None = None
 
 
 def find_checkpoint(
@@ -68,7 +75,7 @@ def find_checkpoint(
         CheckpointError: There is no such file.
     """
     if checkpoint != "auto":
-        path = Path(checkpoint).expanduser()
+        path = locate(checkpoint)
         if not path.is_file():
             what = "is a directory" if path.is_dir() else "does not exist"
             raise CheckpointError(f"checkpoint={path} {what}; give a file, or auto")
@@ -102,7 +109,11 @@ def load_checkpoint(network: nn.Module, path: Path, model: str, backbone: str) -
     Raises:
         CheckpointError: The file cannot be read, or is not for this network.
     """
-    state = read_state_dict(path)
+    try:
+        with local_copy(path) as file:
+            state, coarse_side = read_state_dict(file), _coarse_side(file)
+    except (StorageError, FileNotFoundError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
     found_model, found_backbone = identify(state, path)
     if found_backbone != backbone:
         raise CheckpointError(
@@ -123,7 +134,17 @@ def load_checkpoint(network: nn.Module, path: Path, model: str, backbone: str) -
     state = {k: v for k, v in expected.items() if k.endswith(_COUNTERS)} | state
     _check_names(expected, state, path)
     network.load_state_dict(state)
-    return CheckpointInfo(str(path), fingerprint(path).sha256, found_model, found_backbone)
+    digest = fingerprint(path).sha256
+    return CheckpointInfo(str(path), digest, found_model, found_backbone, coarse_side)
+
+
+def _coarse_side(path: Path) -> int | None:
+    """What `CheckpointInfo.coarse_side` is, of a file that was read already."""
+    if path.suffix != ".safetensors":
+        return None
+    with safe_open(path, "numpy") as file:
+        said = (file.metadata() or {}).get(COARSE_SIDE, "")
+    return int(said) if said.isdecimal() and int(said) else None
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:

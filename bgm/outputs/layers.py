@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -17,6 +16,7 @@ from bgm.data.datasets import ImagesDataset
 from bgm.data.named_colours import parse_colour
 from bgm.errors import BgmError
 from bgm.inference.matte import Matte
+from bgm.storage import locate
 
 Pixels = NDArray[Any]
 """(H, W) or (H, W, 3 or 4), uint8 or uint16, RGB(A)."""
@@ -132,7 +132,7 @@ def _read_background(background: str) -> Tensor:
     colour = parse_colour(background)
     if colour is not None:
         return torch.tensor(colour, dtype=torch.float32).view(3, 1, 1) / 255
-    return ImagesDataset([Path(background)])[0]
+    return ImagesDataset([locate(background)])[0]
 
 
 def to_rgba8(matte: Matte) -> NDArray[np.uint8]:

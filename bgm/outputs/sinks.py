@@ -48,7 +48,7 @@ class PictureFolders:
         root: The run's directory.
         specs: How each layer is stored.
         png_level: Compression of PNG, 0 to 9.
-        earlier: Files of an earlier run that give way, by image and type, relative to `root`.
+        earlier: Files of earlier runs that give way, by image, relative to `root`.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class PictureFolders:
         root: Path,
         specs: Sequence[LayerSpec],
         png_level: int,
-        earlier: Mapping[str, Mapping[str, str]] | None = None,
+        earlier: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._root = root
         self._specs = specs
@@ -88,6 +88,6 @@ class PictureFolders:
         """What an earlier run stored of an image."""
         return {
             self._root / file
-            for file in self._earlier.get(name, {}).values()
+            for file in self._earlier.get(name, ())
             if not Path(file).is_absolute() and ".." not in Path(file).parts
         }

@@ -1,4 +1,7 @@
-"""The one way files get their names: whole and on disk first, renamed last."""
+"""The one way files get their names: whole and on disk first, renamed last.
+
+On remote storage, where nothing is ever half there, they are put under their names at once.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bgm.errors import write_error
+from bgm.storage import RemotePath, write_object
 
 PARTIAL_SUFFIX = ".part"
 """Ends the name of a file that is not whole yet."""
@@ -38,6 +42,9 @@ def write_together(files: Mapping[Path, bytes]) -> None:
     Raises:
         WriteError: One of them could not be written; none is there any more.
     """
+    if any(isinstance(path, RemotePath) for path in files):
+        _put_together(files)
+        return
     partial = {path: path.with_name(f".{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}") for path in files}
     named: list[Path] = []
     try:
@@ -52,6 +59,22 @@ def write_together(files: Mapping[Path, bytes]) -> None:
         for path in (*partial.values(), *(named if len(named) < len(files) else ())):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+
+
+def _put_together(files: Mapping[Path, bytes]) -> None:
+    """As `write_together`, for objects on remote storage."""
+    begun: list[RemotePath] = []
+    try:
+        for path, data in files.items():
+            assert isinstance(path, RemotePath), "a run writes to one place"
+            begun.append(path)
+            with in_words(path):
+                write_object(path, data)
+    except BaseException:
+        for path in begun:  # the last one too: it may be there though no answer came
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 """A run's directory: its records, summary, status and lock, and nothing half-written.
 
+It may be on remote storage. A run then keeps its records in a folder of this machine too, where
+they can grow by a line, and puts them there in parts.
+
 Every file says in which version of this layout it was written. Readers pass over fields that they
 do not know and do without those that are missing, so that old and new runs can be compared.
 """
@@ -7,13 +10,16 @@ do not know and do without those that are missing, so that old and new runs can 
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 from bgm.errors import RecordError
 from bgm.records.atomic import in_words, write_atomically
+from bgm.records.journal import Journal, journals, remove_journals
 from bgm.records.lock import DirectoryLock
 from bgm.records.record import ImageRecord, from_plain
 from bgm.records.summary import Summary
@@ -23,6 +29,9 @@ VERSION = 2
 
 IMAGES_FILE = "images.jsonl"
 RUN_FILE = "run.json"
+REPLACED_FILE = "replaced.json"
+"""Files of earlier runs that are being overwritten, until the last of them has given way."""
+
 STATUS_FILE = "status.json"
 """How a job of a sweep ended, even if it never became a run."""
 
@@ -77,11 +86,15 @@ class RunDirectory:
 
     Args:
         path: The directory.
+        working: Where on this machine a run keeps its records as well, if its directory is not
+            here.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, working: Path | None = None) -> None:
         self.path = path
+        self.working = working or path
         self._lock: DirectoryLock | None = None
+        self._journal: Journal | None = None
         self._images: TextIO | None = None
         self._told: dict[str, Any] = {}
 
@@ -91,7 +104,7 @@ class RunDirectory:
         Raises:
             ConfigError: Another run writes here.
         """
-        self._lock = DirectoryLock(self.path)
+        self._lock = DirectoryLock(self.working)
 
     def release(self) -> None:
         """Let other runs in."""
@@ -117,13 +130,38 @@ class RunDirectory:
         Raises:
             WriteError: The files cannot be written.
         """
-        path = self.path / IMAGES_FILE
         # Records of an earlier run give way only once those that are kept are on disk.
-        write_atomically(path, "".join(map(_line, settled)).encode())
+        kept = "".join(map(to_line, settled)).encode()
+        for place in self._places():
+            write_atomically(place / IMAGES_FILE, kept)
+        remove_journals(self.path)
+        path = self.working / IMAGES_FILE
         with in_words(path):
             self._images = path.open("a", encoding="utf-8")
+        if self.working != self.path:
+            self._journal = Journal(self.path, f"head-{uuid.uuid4().hex[:8]}")
         self._told = {**facts, "config": config}
         self._write_run(Summary(status="running", images=images))
+
+    def remember_files(self) -> dict[str, list[str]]:
+        """The files that earlier runs stored, by image, relative to the directory.
+
+        They are written down until `finish` is told of a finished run: should this one be
+        interrupted, the next knows of those that were not reached.
+
+        Raises:
+            WriteError: They cannot be written down.
+        """
+        found: dict[str, list[str]] = {}
+        with suppress(RecordError):
+            found = _read_json(self.path / REPLACED_FILE) or {}
+        with suppress(RecordError):
+            for name, record in self.read_records().items():
+                found[name] = sorted({*found.get(name, ()), *record.files.values()})
+        found = {name: files for name, files in found.items() if files}
+        if found:
+            write_atomically(self.path / REPLACED_FILE, json.dumps(found).encode())
+        return found
 
     def append(self, record: ImageRecord) -> None:
         """Write the record of one more image, at once.
@@ -132,9 +170,12 @@ class RunDirectory:
             WriteError: It cannot be written.
         """
         assert self._images is not None, "begin comes first"
-        with in_words(self.path / IMAGES_FILE):
-            self._images.write(_line(record))
+        line = to_line(record)
+        with in_words(self.working / IMAGES_FILE):
+            self._images.write(line)
             self._images.flush()
+        if self._journal is not None:
+            self._journal.append(line)
 
     def finish(self, summary: Summary) -> None:
         """Close the records and write the summary; nothing, if the run never began.
@@ -145,15 +186,30 @@ class RunDirectory:
         if self._images is None:
             return
         try:
-            with in_words(self.path / IMAGES_FILE):
+            with in_words(self.working / IMAGES_FILE):
                 self._images.close()
+            if self._journal is not None:
+                write_atomically(self.path / IMAGES_FILE, self._read_here())
+                remove_journals(self.path)
         finally:
-            self._images = None
+            self._images = self._journal = None
             self._write_run(summary)
+            if summary.status == "finished":
+                (self.path / REPLACED_FILE).unlink(missing_ok=True)
+
+    def _read_here(self) -> bytes:
+        path = self.working / IMAGES_FILE
+        with in_words(path):
+            return path.read_bytes()
+
+    def _places(self) -> set[Path]:
+        """Where the files of the run are kept: its directory, and the one on this machine."""
+        return {self.path, self.working}
 
     def _write_run(self, summary: Summary) -> None:
         content = {"version": VERSION, "summary": summary.as_dict(), **self._told}
-        write_atomically(self.path / RUN_FILE, (json.dumps(content, indent=2) + "\n").encode())
+        for place in self._places():
+            write_atomically(place / RUN_FILE, (json.dumps(content, indent=2) + "\n").encode())
 
     def write_status(self, status: JobStatus) -> None:
         """Write how a job of a sweep ended, or that it has begun.
@@ -162,7 +218,9 @@ class RunDirectory:
             WriteError: It cannot be written.
         """
         content = {"version": VERSION, **asdict(status)}
-        write_atomically(self.path / STATUS_FILE, (json.dumps(content, indent=2) + "\n").encode())
+        write_atomically(
+            self.working / STATUS_FILE, (json.dumps(content, indent=2) + "\n").encode()
+        )
 
     def read_status(self) -> JobStatus | None:
         """How a job of a sweep ended; None if it does not say.
@@ -194,25 +252,30 @@ class RunDirectory:
         """The records of the images, by name; the last one of each counts.
 
         Lines that are not whole, as an interrupted run may leave the last one, are passed over.
+        What a run that was killed kept elsewhere counts too: in journals, and on this machine.
 
         Raises:
-            RecordError: The file cannot be read.
+            RecordError: A file cannot be read.
         """
-        path = self.path / IMAGES_FILE
         found = {}
-        try:
-            text = path.read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise RecordError(f"{path} cannot be read: {error.strerror or error}") from None
-        for line in text.splitlines():
+        for line in self._lines():
             try:
                 record = ImageRecord.from_dict(json.loads(line))
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue
             found[record.name] = record
         return found
+
+    def _lines(self) -> Iterator[str]:
+        """Every line of the records, the older ones first."""
+        try:
+            paths = [self.working / IMAGES_FILE] if self.working != self.path else []
+            for path in (*paths, self.path / IMAGES_FILE, *journals(self.path)):
+                with suppress(FileNotFoundError):
+                    yield from path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError as error:
+            where = error.filename or self.path
+            raise RecordError(f"{where} cannot be read: {error.strerror or error}") from None
 
 
 def flatten(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -224,7 +287,8 @@ def flatten(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, settings
 
 
-def _line(record: ImageRecord) -> str:
+def to_line(record: ImageRecord) -> str:
+    """A record as it stands in the files, with the end of the line."""
     return json.dumps({"version": VERSION, **record.as_dict()}) + "\n"
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from bgm.storage import local_copy
+
 _CHUNK = 1 << 20
 _REMEMBERED = 64  # a plate is shared by many photographs
 
@@ -53,7 +55,7 @@ def fingerprint(path: Path) -> InputFile:
 def _sha256(path: Path, size: int, mtime_ns: int) -> str:
     """Hash a file; its size and time are there so that a changed file is hashed again."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with local_copy(path) as copy, copy.open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

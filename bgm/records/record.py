@@ -111,6 +111,8 @@ class ImageRecord:
         alignment: What the alignment did, if it was asked for.
         exposure: What matching exposures did, if it was asked for.
         plate: How the background was chosen or made, if not by its name.
+        backbone_scale: Scale of the coarse pass; None without a refiner.
+        sample_pixels: Pixels that were to be refined; None but in mode `sampling`.
         refined: Share of the pixels that the refiner redid, in [0, 1]; None without a refiner.
         scores: Errors against the truth, as `bgm.evaluation` defines them; empty without truth.
         timings: Milliseconds per stage.
@@ -127,6 +129,8 @@ class ImageRecord:
     alignment: Alignment | None = None
     exposure: Exposure | None = None
     plate: str | None = None
+    backbone_scale: float | None = None
+    sample_pixels: int | None = None
     refined: float | None = None
     scores: dict[str, float | None] = field(default_factory=dict)
     timings: Timings = field(default_factory=Timings)

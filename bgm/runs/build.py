@@ -21,6 +21,7 @@ from bgm.errors import ConfigError
 from bgm.evaluation import Scorer, unknown_only
 from bgm.inference.matting import Matting, load_matting
 from bgm.outputs import LayerSpec
+from bgm.storage import locate
 from bgm.tracking import (
     TRACKERS,
     ConsoleTracker,
@@ -129,7 +130,7 @@ def create_scorer(config: Config, pairs: Sequence[Pair]) -> Scorer | None:
         return None
     truths = find_truths(
         [pair.name for pair in pairs],
-        {kind: Path(path) for kind, path in given.items() if path is not None},
+        {kind: locate(path) for kind, path in given.items() if path is not None},
         skip_unmatched=config.data.unmatched is Unmatched.skip,
     )
     return Scorer(

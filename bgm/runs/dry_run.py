@@ -31,12 +31,13 @@ PLATES_FILE = "plates.jsonl"
 _SHOWN = 40
 
 
-def dry_run(config: Config, output_dir: Path) -> list[Examination]:
+def dry_run(config: Config, output_dir: Path, working: Path) -> list[Examination]:
     """Examine every pair; write and print what was found.
 
     Args:
         config: What is asked for.
-        output_dir: Where `plates.jsonl` goes.
+        output_dir: Where a run with these settings would write.
+        working: Where on this machine `plates.jsonl` goes.
 
     Returns:
         What was found of each pair, in the order of their names.
@@ -44,24 +45,24 @@ def dry_run(config: Config, output_dir: Path) -> list[Examination]:
     Raises:
         BgmError: Something is wrong before the first image; or the file cannot be written.
     """
-    plan = make_plan(config, output_dir)
-    create_output_dir(output_dir)
-    directory = RunDirectory(output_dir)
+    plan = make_plan(config, output_dir, working)
+    create_output_dir(working)
+    directory = RunDirectory(output_dir, working)
     directory.lock()
     try:
-        make_plates(plan.pairs, output_dir, config.data.max_pixels)
-        found = _examine_all(config, plan.pairs, output_dir)
+        make_plates(plan.pairs, working, config.data.max_pixels)
+        found = _examine_all(config, plan.pairs, working)
     finally:
         directory.release()
-    _print(found, output_dir)
+    _print(found, working)
     return found
 
 
-def _examine_all(config: Config, pairs: Sequence[Pair], output_dir: Path) -> list[Examination]:
+def _examine_all(config: Config, pairs: Sequence[Pair], working: Path) -> list[Examination]:
     dataset = ZipDataset(
         pairs,
         align=True,
-        alignments=Alignments(output_dir),
+        alignments=Alignments(working),
         resize_background=config.data.resize_background,
         max_pixels=config.data.max_pixels,
     )
@@ -70,7 +71,7 @@ def _examine_all(config: Config, pairs: Sequence[Pair], output_dir: Path) -> lis
         return _examine(config, dataset, index)
 
     workers = config.data.workers or helper_threads(config.threads or default_threads())
-    path = output_dir / PLATES_FILE
+    path = working / PLATES_FILE
     found = []
     with in_words(path), path.open("w", encoding="utf-8") as file:
         items = prefetch(load, len(pairs), workers, lambda index: pairs[index].name)
@@ -113,28 +114,32 @@ def _plate(pair: Pair) -> str:
     return f"{pair.bgr} ({pair.plate})" if pair.plate else str(pair.bgr)
 
 
-def _print(found: Sequence[Examination], output_dir: Path) -> None:
+def _print(found: Sequence[Examination], working: Path) -> None:
     """Print what was found, the worst first."""
-    order = sorted(found, key=lambda one: (not one.is_hopeless, not one.verdicts))
+    order = sorted(found, key=lambda one: (not one.is_hopeless, not one.verdicts))[:_SHOWN]
     console = rich.get_console()
-    table = Table("image", "size")
-    for title in ("shift px", "gain R G B", "blur px", "noise", "agrees"):
-        table.add_column(title, justify="right")
-    table.add_column("verdict")
-    for one in order[:_SHOWN]:
-        size = "" if one.width is None else f"{one.width}x{one.height}"
+    table = Table()
+    table.add_column("image", overflow="fold")
+    for title in ("px off", "gain R, G, B", "blur px", "noise", "agrees", ""):
+        table.add_column(title, justify="right", no_wrap=True)
+    for one in order:
         gain = " ".join(f"{factor:.2f}" for factor in one.gain) if one.gain else "-"
-        numbers = (_number(one.shift_px, 1), gain, _number(one.blur_px, 1), _number(one.noise, 1))
         agrees = "-" if one.agrees is None else f"{one.agrees:.0%}"
-        verdict = Text(printable("; ".join(one.verdicts) or "fits"))
-        verdict.stylize("red" if one.is_hopeless else "yellow" if one.verdicts else "green")
-        table.add_row(Text(printable(one.name)), size, *numbers, agrees, verdict)
+        numbers = _number(one.shift_px), gain, _number(one.blur_px), _number(one.noise), agrees
+        word, style = ("fits", "green") if not one.verdicts else ("look", "yellow")
+        word, style = ("hopeless", "red") if one.is_hopeless else (word, style)
+        table.add_row(Text(printable(one.name)), *numbers, Text(word, style))
     console.print(table)
+    for one in order:
+        for verdict in one.verdicts:
+            text = f"{printable(one.name)}: {printable(verdict)}"
+            style = "red" if one.is_hopeless else ""
+            console.print(text, style=style, soft_wrap=True, markup=False, highlight=False)
     hopeless = sum(one.is_hopeless for one in found)
     faulty = sum(bool(one.verdicts) for one in found) - hopeless
     line = f"{len(found)} pairs: {len(found) - faulty - hopeless} fit, {faulty} with remarks, "
     more = f"; the worst {_SHOWN} are shown" if len(found) > _SHOWN else ""
-    where = printable(str(output_dir / PLATES_FILE))
+    where = printable(str(working / PLATES_FILE))
     console.print(
         f"{line}{hopeless} hopeless{more}; all are in {where}",
         soft_wrap=True,
@@ -143,5 +148,5 @@ def _print(found: Sequence[Examination], output_dir: Path) -> None:
     )
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

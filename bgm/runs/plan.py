@@ -15,6 +15,7 @@ from bgm.outputs import LayerBuilder, LayerSpec
 from bgm.records.record import ImageRecord
 from bgm.runs.build import create_scorer, layer_specs
 from bgm.runs.preflight import check_paths
+from bgm.storage import locate
 
 
 @dataclass(frozen=True)
@@ -48,23 +49,24 @@ class Plan:
         }
 
 
-def make_plan(config: Config, output_dir: Path) -> Plan:
+def make_plan(config: Config, output_dir: Path, working: Path | None = None) -> Plan:
     """Find what there is to do.
 
     Args:
         config: What is asked for.
         output_dir: Where to write.
+        working: Where on this machine plates are made, if `output_dir` is not here.
 
     Raises:
         BgmError: A path does not exist, files do not fit together, or there is nothing to do.
     """
     check_paths(config, output_dir)
     pairing = find_pairs(
-        Path(config.data.src),
-        None if config.data.bgr == MEDIAN else Path(config.data.bgr),
+        locate(config.data.src),
+        None if config.data.bgr == MEDIAN else locate(config.data.bgr),
         skip_unmatched=config.data.unmatched is Unmatched.skip,
         choice=config.data.plate.name,
-        made=output_dir / "plates",
+        made=(working or output_dir) / "plates",
     )
     if not pairing.pairs:
         what = describe(pairing.leftovers, "file without partner")

@@ -16,6 +16,7 @@ from bgm.data.named_colours import parse_colour
 from bgm.data.plates import MEDIAN
 from bgm.errors import ConfigError
 from bgm.outputs import LayerSpec
+from bgm.storage import RemotePath, is_remote, local_copy, locate, write_object
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +35,13 @@ def check_paths(config: Config, output_dir: Path) -> None:
         path = getattr(config.data, key)
         if path is None or (key == "bgr" and path == MEDIAN):
             continue
-        if not Path(path).exists():
-            raise ConfigError(f"data.{key}={path}: {why_missing(Path(path))}")
-        if output_dir.resolve() == Path(path).resolve():
+        if not locate(path).exists():
+            raise ConfigError(f"data.{key}={path}: {why_missing(locate(path))}")
+        if output_dir.resolve() == locate(path).resolve():
             raise ConfigError(
                 f"output_dir={output_dir} is also data.{key}; choose another directory"
             )
-    if config.checkpoints_dir is not None and not Path(config.checkpoints_dir).is_dir():
+    if config.checkpoints_dir is not None and not locate(config.checkpoints_dir).is_dir():
         raise ConfigError(f"checkpoints_dir={config.checkpoints_dir}: no such directory")
     if config.data.plate.name != "name" and not Path(config.data.bgr).is_dir():
         raise ConfigError(
@@ -49,7 +50,7 @@ def check_paths(config: Config, output_dir: Path) -> None:
         )
     background = config.outputs.com.background
     is_path = background is not None and parse_colour(background) is None
-    if is_path and not Path(str(background)).is_file():
+    if is_path and not locate(str(background)).is_file():
         raise ConfigError(
             f"outputs.com.background={background}: neither a colour (white, '#00ff88') nor an "
             "image file"
@@ -64,8 +65,11 @@ def create_output_dir(output_dir: Path) -> None:
     """
     probe = output_dir / ".bgm-probe.part"
     try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        probe.touch()
+        if isinstance(probe, RemotePath):
+            write_object(probe, b"")
+        else:
+            output_dir.mkdir(parents=True, exist_ok=True)
+            probe.touch()
         probe.unlink()
     except OSError as error:
         raise ConfigError(f"output_dir={output_dir} cannot be written: {error.strerror}") from None
@@ -76,8 +80,10 @@ def warn_of_little_space(
 ) -> None:
     """Log a warning if the disk may not have room for the outputs, by a cautious estimate.
 
-    The sizes of a few photographs are taken for all of them.
+    The sizes of a few photographs are taken for all of them; remote storage is never full.
     """
+    if is_remote(output_dir):
+        return
     pixels = [
         size for pair in pairs[:: max(1, len(pairs) // _LOOKED_AT)] if (size := _pixels(pair))
     ]
@@ -93,7 +99,7 @@ def warn_of_little_space(
 
 def _pixels(pair: Pair) -> int | None:
     try:
-        with Image.open(pair.src) as image:
+        with local_copy(pair.src) as file, Image.open(file) as image:
             return image.width * image.height
     except Exception:  # whatever is wrong with it is said when its turn comes
         return None

@@ -17,6 +17,7 @@ from bgm.networks.checkpoints import CheckpointInfo
 from bgm.records.directory import RUN_FILE, SNAPSHOT, RunDirectory, RunFile
 from bgm.records.fingerprints import fingerprint
 from bgm.runs.provenance import describe_versions
+from bgm.storage import locate
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def load_settings(config: Config, given: Collection[str]) -> Config:
         ConfigError: There is no such run, or a setting was given that would make it another run.
     """
     assert config.repeat is not None
-    snapshot = Path(config.repeat) / SNAPSHOT
+    snapshot = locate(config.repeat) / SNAPSHOT
     if not snapshot.is_file():
         raise ConfigError(
             f"repeat={config.repeat}: it has no {SNAPSHOT}; give the directory of a run, of a "
@@ -50,13 +51,13 @@ def load_settings(config: Config, given: Collection[str]) -> Config:
                 f"{snapshot}; only paths, {', '.join(_OWN[:3])} can"
             )
     new = OmegaConf.structured(config)
-    old = OmegaConf.load(snapshot)
+    old = OmegaConf.create(snapshot.read_text(encoding="utf-8"))
     if not isinstance(old, DictConfig):
         raise ConfigError(f"repeat={config.repeat}: {snapshot} does not hold settings")
     for key in (*_OWN, *(key for key in given if key in PATHS)):
         OmegaConf.update(old, key, OmegaConf.select(new, key), merge=False)
     # Sums depend in their last bits on how many threads share them.
-    run = _read_run(RunDirectory(Path(config.repeat)))
+    run = _read_run(RunDirectory(locate(config.repeat)))
     OmegaConf.update(old, "threads", run.facts["machine"]["threads"])
     return parse_config(old, Config)
 

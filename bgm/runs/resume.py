@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from bgm.config.identity import relevant
 from bgm.config.schema import Config, OnExisting, to_plain
 from bgm.data import Pair
 from bgm.errors import ConfigError, RecordError
 from bgm.networks.checkpoints import CheckpointInfo
 from bgm.outputs import output_path
 from bgm.records.atomic import PARTIAL_SUFFIX
-from bgm.records.directory import IMAGES_FILE, RUN_FILE, RunDirectory, flatten
+from bgm.records.directory import IMAGES_FILE, RUN_FILE, RunDirectory
 from bgm.records.record import ImageRecord
 from bgm.runs.plan import Plan
+from bgm.storage import RemotePath, is_remote, list_objects, locate
 
 _LISTED = 5
 
-# Settings that change nothing in the files, or only how they are made.
-_IRRELEVANT = {
-    *("output_dir", "on_existing", "on_error", "repeat", "threads", "checkpoint"),
-    *("checkpoints_dir", "outputs.workers", "seed"),
-    *(f"data.{key}" for key in ("workers", "batch_size", "max_megapixels", "unmatched")),
-    *("device.oom", "dry_run"),
-}
 _DONE = ("written", "skipped")
 
 
@@ -57,10 +52,11 @@ def split(
         check_same_settings(directory, to_plain(plan.config), checkpoint)
     records = directory.read_records()
     todo, done = [], []
+    exists = _existing(directory.path)
     for pair in plan.pairs:
         record = records.get(pair.name, ImageRecord(pair.name))
         paths = {spec.type: output_path(directory.path, spec, pair.name) for spec in plan.specs}
-        is_there = all(path.exists() for path in paths.values())
+        is_there = all(map(exists, paths.values()))
         if is_there and (policy is OnExisting.skip or _is_done(record, pair)):
             files = {kind: p.relative_to(directory.path).as_posix() for kind, p in paths.items()}
             done.append(replace(record, status="skipped", error=None, files=files))
@@ -77,7 +73,8 @@ def refuse_existing(plan: Plan, directory: RunDirectory) -> None:
     """
     root = directory.path
     outputs = [output_path(root, spec, pair.name) for pair in plan.pairs for spec in plan.specs]
-    found = [path for path in (*outputs, root / IMAGES_FILE, root / RUN_FILE) if path.exists()]
+    files = (*outputs, root / IMAGES_FILE, root / RUN_FILE)
+    found = list(filter(_existing(root), files))
     if found:
         names = ", ".join(path.relative_to(root).as_posix() for path in found[:_LISTED])
         more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
@@ -85,6 +82,14 @@ def refuse_existing(plan: Plan, directory: RunDirectory) -> None:
             f"output_dir={root} already has {names}{more}; choose another output_dir, "
             "on_existing=resume, on_existing=skip or on_existing=overwrite"
         )
+
+
+def _existing(root: Path) -> Callable[[Path], bool]:
+    """What tells whether an output exists; on remote storage by one listing, taken now."""
+    if not isinstance(root, RemotePath):
+        return Path.exists
+    found = set(list_objects(root))
+    return lambda path: path in found
 
 
 def check_same_settings(
@@ -111,14 +116,11 @@ def check_same_settings(
         ) from None
     if run is None:
         return
-    before = {**dict(flatten(to_plain(Config))), **dict(flatten(run.config))}
-    now = dict(flatten(config))
+    before, now = {**relevant(to_plain(Config)), **relevant(run.config)}, relevant(config)
     differences = [
         f"  {key}: was {before.get(key)}, is {now[key]}"
         for key in sorted(now)
         if before.get(key) != now[key]
-        and key not in _IRRELEVANT
-        and key.split(".")[0] != "tracking"
     ]
     weights = run.checkpoint_sha256
     if checkpoint is not None and weights is not None and weights != checkpoint.sha256:
@@ -131,15 +133,6 @@ def check_same_settings(
         )
 
 
-def earlier_files(directory: RunDirectory) -> dict[str, dict[str, str]]:
-    """The files that an earlier run stored, by image and type."""
-    try:
-        records = directory.read_records()
-    except RecordError:
-        return {}
-    return {name: record.files for name, record in records.items() if record.files}
-
-
 def _is_done(record: ImageRecord, pair: Pair) -> bool:
     """Whether an image was written, from files that are still the same."""
     inputs = record.inputs
@@ -147,7 +140,7 @@ def _is_done(record: ImageRecord, pair: Pair) -> bool:
     return (
         record.status in _DONE
         and record.error is None
-        and all(file.is_unchanged(Path(file.path)) for file in truths)
+        and all(file.is_unchanged(locate(file.path)) for file in truths)
         and all(
             kind in inputs and inputs[kind].is_unchanged(path)
             for kind, path in (("src", pair.src), ("bgr", pair.bgr))
@@ -157,6 +150,8 @@ def _is_done(record: ImageRecord, pair: Pair) -> bool:
 
 def remove_partial_files(output_dir: Path, types: Sequence[str]) -> None:
     """Remove what a run that was killed left half-written, under temporary names."""
+    if is_remote(output_dir):  # where there are no such files
+        return
     for path in chain(*((output_dir / kind).rglob(f".*{PARTIAL_SUFFIX}") for kind in types)):
         with suppress(OSError):
             path.unlink()

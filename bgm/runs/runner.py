@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import torch
 
+from bgm.config.identity import settings_hash
 from bgm.config.schema import Config, OnExisting, OnOutOfMemory
 from bgm.data import Pair, leave_limit_to_settings, prefetch
 from bgm.data.datasets import Sample, ZipDataset
@@ -36,7 +37,8 @@ from bgm.runs.plates import make_plates
 from bgm.runs.preflight import create_output_dir, warn_of_little_space
 from bgm.runs.provenance import describe
 from bgm.runs.repeat import check_same
-from bgm.runs.resume import earlier_files, remove_partial_files, split
+from bgm.runs.resume import remove_partial_files, split
+from bgm.storage import locate
 from bgm.tracking import Preview, RunInfo, Tracker
 
 log = logging.getLogger(__name__)
@@ -51,7 +53,7 @@ class Run:
         directory: Where it writes; locked until the run has ended.
         pairs: What is to be matted.
         settled: Records of what needs no work: skipped and unmatched images.
-        earlier: Files of an earlier run that give way, by image and type.
+        earlier: Files of earlier runs that give way, by image.
         matting: The network.
         trackers: Who is told.
         made: What plates were made from, by their paths.
@@ -61,26 +63,35 @@ class Run:
     directory: RunDirectory
     pairs: list[Pair]
     settled: list[ImageRecord]
-    earlier: dict[str, dict[str, str]]
+    earlier: dict[str, list[str]]
     matting: Matting
     trackers: list[Tracker]
     made: dict[str, list[object]]
 
 
-def prepare(config: Config, output_dir: Path, matting: Matting | None = None) -> Run:
+def prepare(
+    config: Config,
+    output_dir: Path,
+    matting: Matting | None = None,
+    working: Path | None = None,
+) -> Run:
     """Check everything that can be checked, load the network, make the output directory.
 
     Args:
         config: What is asked for.
         output_dir: Where to write.
         matting: The network, if it is loaded already.
+        working: Where on this machine the run keeps its records, if `output_dir` is not here.
 
     Raises:
         BgmError: Something is wrong; no image has been touched.
     """
     set_up_process(config)
-    plan = make_plan(config, output_dir)
-    return _open(plan, matting or load_network(config))
+    plan = make_plan(config, output_dir, working)
+    matting = matting or load_network(config)
+    if not any(pair.stills for pair in plan.pairs):
+        _check_repeats(plan, matting)
+    return _open(plan, matting, working)
 
 
 def set_up_process(config: Config) -> None:
@@ -92,20 +103,28 @@ def set_up_process(config: Config) -> None:
     cv2.setRNGSeed(config.seed)  # RANSAC of the alignment
 
 
-def _open(plan: Plan, matting: Matting) -> Run:
+def _check_repeats(plan: Plan, matting: Matting) -> None:
+    """Refuse what is no repetition of the run that is to be repeated."""
+    repeated = plan.config.repeat
+    if repeated is not None and matting.checkpoint is not None:
+        check_same(locate(repeated), plan.inputs(), matting.checkpoint)
+
+
+def _open(plan: Plan, matting: Matting, working: Path | None) -> Run:
     """Make and lock the directory; tell what is to be done there from what is done."""
     config = plan.config
     trackers = create_trackers(config.tracking, plan.output_dir)
     create_output_dir(plan.output_dir)
-    directory = RunDirectory(plan.output_dir)
+    directory = RunDirectory(plan.output_dir, working)
+    directory.working.mkdir(parents=True, exist_ok=True)
     directory.lock()
     try:
-        made = make_plates(plan.pairs, plan.output_dir, config.data.max_pixels)
-        if config.repeat is not None and matting.checkpoint is not None:
-            check_same(Path(config.repeat), plan.inputs(), matting.checkpoint)
+        made = make_plates(plan.pairs, directory.working, config.data.max_pixels)
+        if made:
+            _check_repeats(plan, matting)
         pairs, done = split(plan, directory, matting.checkpoint)
         overwrites = config.on_existing is OnExisting.overwrite
-        earlier = earlier_files(directory) if overwrites else {}
+        earlier = directory.remember_files() if overwrites else {}
         remove_partial_files(plan.output_dir, [spec.type for spec in plan.specs])
         warn_of_little_space(pairs, plan.specs, plan.output_dir)
     except BaseException:
@@ -143,8 +162,16 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     status, error = "failed", None
     try:
         with stop:
+            facts["config_sha256"] = settings_hash(resolved)
             run.directory.begin(images, resolved, facts, run.settled)
-            info = RunInfo(run.plan.output_dir, images, resolved, facts, run.settled)
+            info = RunInfo(
+                run.plan.output_dir,
+                images,
+                resolved,
+                facts,
+                run.settled,
+                run.directory.working,
+            )
             for tracker in run.trackers:
                 tracker.start(info)
             with memory, clock:  # the trackers' start is not the work's
@@ -171,12 +198,14 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
 def _finish(run: Run, summary: Summary) -> Summary:
     """Close the records, tell everybody, let other runs in."""
     try:
-        run.directory.finish(summary)
-    except WriteError as unwritable:
-        summary = replace(summary, status="failed", error=str(unwritable))
-    for tracker in run.trackers:
-        tracker.finish(summary)
-    run.directory.release()
+        try:
+            run.directory.finish(summary)
+        except WriteError as unwritable:
+            summary = replace(summary, status="failed", error=str(unwritable))
+        for tracker in run.trackers:
+            tracker.finish(summary)
+    finally:
+        run.directory.release()
     return summary
 
 
@@ -214,7 +243,7 @@ def _samples(run: Run, workers: int) -> Generator[Sample | Exception, None, None
         align=data.align,
         match_exposure=data.match_exposure,
         look=True,
-        alignments=known_alignments(run.plan) if data.align else None,
+        alignments=known_alignments(run.plan, run.directory.working) if data.align else None,
         resize_background=data.resize_background,
         max_pixels=data.max_pixels,
         metadata=run.plan.config.outputs.metadata,
@@ -223,10 +252,9 @@ def _samples(run: Run, workers: int) -> Generator[Sample | Exception, None, None
     return prefetch(load, len(dataset), workers, lambda index: run.pairs[index].name)
 
 
-def known_alignments(plan: Plan) -> Alignments:
+def known_alignments(plan: Plan, working: Path) -> Alignments:
     """What this run, the run that it repeats and the other jobs of its sweep found before."""
-    output_dir = plan.output_dir
-    earlier = [Path(plan.config.repeat)] if plan.config.repeat is not None else []
-    if (output_dir / STATUS_FILE).exists():
-        earlier += [path.parent for path in output_dir.parent.glob(f"*/{STATUS_FILE}")]
-    return Alignments(output_dir, earlier)
+    earlier = [locate(plan.config.repeat)] if plan.config.repeat is not None else []
+    if (working / STATUS_FILE).exists():
+        earlier += [path.parent for path in working.parent.glob(f"*/{STATUS_FILE}")]
+    return Alignments(working, earlier)

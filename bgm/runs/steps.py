@@ -106,6 +106,9 @@ def build(
         made, remark = fallback.build(matte, make)
     record.remarks += [remark] if remark else []
     record.refined = matte.refined_share
+    if matte.coarse_pass is not None:
+        record.backbone_scale = round(matte.coarse_pass.scale, 6)
+        record.sample_pixels = matte.coarse_pass.sample_pixels
     record.timings.layers_ms = building.ms
     return made
 

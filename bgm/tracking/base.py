@@ -27,6 +27,7 @@ class RunInfo:
         config: The resolved configuration, as nested plain values.
         facts: Versions, machine, checkpoint.
         settled: Records of images that need no work; they are counted in `images`.
+        working: Its directory on this machine, where that is another one.
     """
 
     output_dir: Path
@@ -34,6 +35,7 @@ class RunInfo:
     config: dict[str, Any]
     facts: dict[str, Any]
     settled: Sequence[ImageRecord] = ()
+    working: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class WandbTracker:
         self._rows = [_row(record) for record in run.settled]
         self._started = time.perf_counter()
         config = {**run.config, "facts": run.facts}
-        self._session = WandbSession(self._settings, run.output_dir, config)
+        self._session = WandbSession(self._settings, run.working or run.output_dir, config)
 
     def image(self, record: ImageRecord, preview: Preview | None) -> None:
         """Log the running figures, keep the row, show the sample if it is one."""

@@ -97,7 +97,8 @@ class RunDuties:
     def _keep(self, what: str, table: Table) -> None:
         """Write the averaged weights, and their card, into a directory of their own."""
         trainer, folder = self._trainer, self._folder / what
-        path = write_weights(folder, trainer.average.network, self._backbone)
+        side = trainer.stage.coarse_side
+        path = write_weights(folder, trainer.average.network, self._backbone, side)
         text = write_card(
             *(self._card, path.name, table), trainer.steps_done, trainer.samples, self._hours()
         )

@@ -1,0 +1,33 @@
+"""Whether two configurations make the same mattes, and one hash that tells them apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from bgm.records.directory import flatten
+
+# Settings that change nothing in the files, or only how they are made.
+_IRRELEVANT = {
+    *("output_dir", "on_existing", "on_error", "repeat", "threads", "checkpoint"),
+    *("checkpoints_dir", "outputs.workers", "seed"),
+    *(f"data.{key}" for key in ("workers", "batch_size", "max_megapixels", "unmatched")),
+    *("device.oom", "dry_run"),
+}
+
+
+def relevant(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that the mattes of a run depend on, by dotted key."""
+    return {
+        key: value
+        for key, value in flatten(dict(config))
+        if key not in _IRRELEVANT and key.partition(".")[0] != "tracking"
+    }
+
+
+def settings_hash(config: Mapping[str, Any]) -> str:
+    """SHA-256 of the settings that the mattes of a run depend on, in hexadecimal."""
+    text = json.dumps(relevant(config), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
