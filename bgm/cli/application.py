@@ -22,6 +22,7 @@ from bgm.cli.folders import Folders
 from bgm.cli.output import lenient_output, print_error
 from bgm.cli.sweep import StartedJob, Sweep, end_killed, report
 from bgm.errors import BgmError
+from bgm.locations import conf_directory
 from bgm.storage import holds_credentials
 
 _KILLED = "was killed from outside, perhaps for want of memory"
@@ -101,7 +102,7 @@ def _run(command: Command) -> int:
     Folders.forget()
     decorate = hydra.main(
         version_base="1.3",
-        config_path=str(config_directory()),
+        config_path=str(conf_directory()),
         config_name=command.config_name,
     )
     try:
@@ -131,13 +132,6 @@ def _run(command: Command) -> int:
 def is_job_of_sweep() -> bool:
     """Whether the job that is running belongs to a sweep."""
     return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
-
-
-def config_directory() -> Path:
-    """Where the YAML files are: inside an installed package, at the top of a checkout."""
-    package = Path(__file__).parent.parent
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parent / "conf"
 
 
 def _jobs(sweep: Sweep) -> list[StartedJob]:

@@ -177,6 +177,10 @@ class RunDirectory:
         if self._journal is not None:
             self._journal.append(line)
 
+    def tell(self, **facts: Any) -> None:
+        """Add to what `run.json` will say in the end, such as what became of each clip."""
+        self._told |= facts
+
     def finish(self, summary: Summary) -> None:
         """Close the records and write the summary; nothing, if the run never began.
 

@@ -92,7 +92,7 @@ def _examine(config: Config, dataset: ZipDataset, index: int) -> Examination:
     assert sample.alignment is not None, "the dataset aligns"
     findings = examine(as_pixels(sample.src), as_pixels(sample.bgr), sample.alignment)
     verdicts, is_hopeless = judge(
-        findings, aligns=config.data.align, matches=config.data.match_exposure
+        findings, aligns=bool(config.data.align), matches=config.data.match_exposure
     )
     height, width = sample.src.shape[1:]
     return Examination(

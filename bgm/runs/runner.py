@@ -23,6 +23,7 @@ from bgm.inference.fallback import Fallback
 from bgm.inference.matting import Matting
 from bgm.inference.memory import MemoryMeter
 from bgm.outputs import PictureFolders
+from bgm.outputs.video.sink import VideoSink
 from bgm.records.alignments import Alignments
 from bgm.records.directory import STATUS_FILE, RunDirectory
 from bgm.records.record import ImageRecord
@@ -30,6 +31,7 @@ from bgm.records.summary import Summary, Tally
 from bgm.records.timing import Timer
 from bgm.runs import steps
 from bgm.runs.build import create_trackers, load_network, samples_wanted
+from bgm.runs.clips import ClipWork
 from bgm.runs.interruption import StopRequest
 from bgm.runs.pipeline import Parts, Pipeline
 from bgm.runs.plan import Plan, make_plan
@@ -57,6 +59,7 @@ class Run:
         matting: The network.
         trackers: Who is told.
         made: What plates were made from, by their paths.
+        clips: What there is to do of clips, where they are what is matted.
     """
 
     plan: Plan
@@ -67,6 +70,13 @@ class Run:
     matting: Matting
     trackers: list[Tracker]
     made: dict[str, list[object]]
+    clips: ClipWork | None = None
+
+    @property
+    def images(self) -> int:
+        """How many images it is asked for; of clips about how many frames."""
+        todo = len(self.pairs) if self.clips is None else self.clips.frames
+        return todo + len(self.settled)
 
 
 def prepare(
@@ -74,6 +84,8 @@ def prepare(
     output_dir: Path,
     matting: Matting | None = None,
     working: Path | None = None,
+    *,
+    console: bool = True,
 ) -> Run:
     """Check everything that can be checked, load the network, make the output directory.
 
@@ -82,6 +94,7 @@ def prepare(
         output_dir: Where to write.
         matting: The network, if it is loaded already.
         working: Where on this machine the run keeps its records, if `output_dir` is not here.
+        console: Whether the run is shown to a person.
 
     Raises:
         BgmError: Something is wrong; no image has been touched.
@@ -91,7 +104,7 @@ def prepare(
     matting = matting or load_network(config)
     if not any(pair.stills for pair in plan.pairs):
         _check_repeats(plan, matting)
-    return _open(plan, matting, working)
+    return _open(plan, matting, working, console=console)
 
 
 def set_up_process(config: Config) -> None:
@@ -110,10 +123,10 @@ def _check_repeats(plan: Plan, matting: Matting) -> None:
         check_same(locate(repeated), plan.inputs(), matting.checkpoint)
 
 
-def _open(plan: Plan, matting: Matting, working: Path | None) -> Run:
+def _open(plan: Plan, matting: Matting, working: Path | None, *, console: bool) -> Run:
     """Make and lock the directory; tell what is to be done there from what is done."""
     config = plan.config
-    trackers = create_trackers(config.tracking, plan.output_dir)
+    trackers = create_trackers(config.tracking, plan.output_dir, console=console)
     create_output_dir(plan.output_dir)
     directory = RunDirectory(plan.output_dir, working)
     directory.working.mkdir(parents=True, exist_ok=True)
@@ -122,7 +135,7 @@ def _open(plan: Plan, matting: Matting, working: Path | None) -> Run:
         made = make_plates(plan.pairs, directory.working, config.data.max_pixels)
         if made:
             _check_repeats(plan, matting)
-        pairs, done = split(plan, directory, matting.checkpoint)
+        pairs, done, clips = split(plan, directory, matting.checkpoint)
         overwrites = config.on_existing is OnExisting.overwrite
         earlier = directory.remember_files() if overwrites else {}
         remove_partial_files(plan.output_dir, [spec.type for spec in plan.specs])
@@ -139,6 +152,7 @@ def _open(plan: Plan, matting: Matting, working: Path | None) -> Run:
         matting=matting,
         trackers=trackers,
         made=made,
+        clips=clips,
     )
 
 
@@ -152,7 +166,7 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     Returns:
         The summary. Images that failed are counted in it, not raised.
     """
-    images = len(run.pairs) + len(run.settled)
+    images = run.images
     facts = describe(run.matting.device, run.matting.checkpoint)
     facts |= {"plates": run.made} if run.made else {}
     tally = Tally()
@@ -171,6 +185,7 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
                 facts,
                 run.settled,
                 run.directory.working,
+                "images" if run.clips is None else "frames",
             )
             for tracker in run.trackers:
                 tracker.start(info)
@@ -185,7 +200,7 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
         raise
     finally:
         summary = replace(
-            tally.summarize(images, clock.ms / 1000, status, error),
+            tally.summarize(_asked_for(run, tally, status), clock.ms / 1000, status, error),
             peak_memory_mib=memory.peak_mib,
             device_peak_memory_mib=memory.device_peak_mib,
         )
@@ -193,6 +208,11 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     if summary.error is not None:
         log.error("stopped: %s", summary.error)
     return summary
+
+
+def _asked_for(run: Run, tally: Tally, status: str) -> int:
+    """Images that the run was asked for; how many a clip has is known in the end."""
+    return tally.done if run.clips is not None and status == "finished" else run.images
 
 
 def _finish(run: Run, summary: Summary) -> Summary:
@@ -213,16 +233,23 @@ def _matte_all(run: Run, tally: Tally, stop: StopRequest) -> None:
     """Matte every pair, unless and until the run is asked to stop."""
     config = run.plan.config
     helpers = helper_threads(torch.get_num_threads())
+    wanted = samples_wanted(config.tracking)
+    sink: PictureFolders | VideoSink
+    if run.clips is None:
+        sink = PictureFolders(
+            run.plan.output_dir, run.plan.specs, config.outputs.png_level, run.earlier
+        )
+    else:
+        sink = run.clips.sink(run.plan.output_dir, run.earlier)
     parts = Parts(
         fallback=Fallback(run.matting.predictor, use_cpu=config.device.oom is OnOutOfMemory.cpu),
         build_layers=run.plan.build_layers,
-        sink=PictureFolders(
-            run.plan.output_dir, run.plan.specs, config.outputs.png_level, run.earlier
-        ),
+        sink=sink,
         score=run.plan.score,
         batch_size=config.data.batch_size,
         writers=config.outputs.workers or helpers,
-        samples=samples_wanted(config.tracking),
+        samples=wanted,
+        sample_every=1 if run.clips is None else max(1, run.images // max(1, wanted)),
         stop_on_error=config.on_error.name == "stop",
     )
 
@@ -232,15 +259,23 @@ def _matte_all(run: Run, tally: Tally, stop: StopRequest) -> None:
         for tracker in run.trackers:
             tracker.image(record, preview)
 
+    if run.clips is not None and isinstance(sink, VideoSink):
+        try:
+            with closing(run.clips.items(sink)) as frames:
+                Pipeline(parts, report, stop).run(frames)
+        finally:
+            sink.close()
+            run.directory.tell(clips=run.clips.facts)
+        return
     with closing(_samples(run, config.data.workers or helpers)) as samples:
-        Pipeline(parts, report, stop).run(samples, run.pairs)
+        Pipeline(parts, report, stop).run(zip(samples, run.pairs, strict=False))
 
 
 def _samples(run: Run, workers: int) -> Generator[Sample | Exception, None, None]:
     data = run.plan.config.data
     dataset = ZipDataset(
         run.pairs,
-        align=data.align,
+        align=bool(data.align),
         match_exposure=data.match_exposure,
         look=True,
         alignments=known_alignments(run.plan, run.directory.working) if data.align else None,
