@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -100,6 +101,8 @@ def _run(command: Command) -> int:
                 Folders.remove_empty()
 
     Folders.forget()
+    # The files of the launchers are checked against their schemas, as they are meant to be here.
+    warnings.filterwarnings("ignore", message=r"\n'hydra/launcher/")
     decorate = hydra.main(
         version_base="1.3",
         config_path=str(conf_directory()),
@@ -118,6 +121,11 @@ def _run(command: Command) -> int:
         return EXIT_INTERRUPTED
     except Exception as error:
         has_begun = bool(codes or _jobs(sweep))
+        if Folders.sweep is not None and has_begun and _tells_of_lost_job(error):
+            said = str(error).strip().partition("\n")[0]
+            print_error(f"a job of the sweep was lost: {said}; waiting for those at work")
+            sweep.wait(Folders.sweep)
+            return max(EXIT_SOME_FAILED, _end_sweep(command, sweep))
         if has_begun and not isinstance(error, BgmError):  # nobody foresaw it: the trace is wanted
             raise
         print_error(explain(error, command.schema))
@@ -127,6 +135,11 @@ def _run(command: Command) -> int:
     if Folders.sweep is not None:
         return _end_sweep(command, sweep)
     return codes[0] if codes else EXIT_DONE
+
+
+def _tells_of_lost_job(error: Exception) -> bool:
+    """Whether an error is a launcher's, about a job that ended without a word."""
+    return type(error).__module__.partition(".")[0] in ("submitit", "ray")
 
 
 def is_job_of_sweep() -> bool:

@@ -5,19 +5,25 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from bgm.cli.application import Command, is_job_of_sweep, run_application
 from bgm.cli.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED
+from bgm.config.engine import EngineName
+from bgm.config.export import ExportConfig
 from bgm.config.schema import BenchmarkConfig, CompareConfig, Config, EvaluateConfig, to_plain
 from bgm.config.training import TrainConfig
 from bgm.config.validation import parse_config
 from bgm.errors import write_error
 from bgm.storage import RemotePath, is_url, locate, working_folder, write_object
+
+if TYPE_CHECKING:
+    from bgm.runs.engines import Engine
 
 
 def main() -> NoReturn:
@@ -45,6 +51,11 @@ def main_train() -> NoReturn:
     sys.exit(run_application(TRAIN))
 
 
+def main_export() -> NoReturn:
+    """Run the command `bgm-export`."""
+    sys.exit(run_application(EXPORT))
+
+
 def matte(raw: DictConfig) -> int:
     """Matte a set of photographs.
 
@@ -69,17 +80,29 @@ def matte(raw: DictConfig) -> int:
         return EXIT_SOME_FAILED if hopeless else EXIT_DONE
     from bgm.runs import runner  # torch and the networks: not needed to say a setting is wrong
 
-    run = runner.prepare(config, output_dir, working=working)
-    try:
-        _write_snapshot(OmegaConf.structured(config), working / ".hydra")
-        _deliver(working, output_dir, working.glob(".hydra/*"))
-    except OSError as error:
-        run.directory.release()
-        raise write_error(output_dir / ".hydra", error) from error
-    summary = runner.execute(run, to_plain(config))
+    with _open_engine(config) as engine:
+        run = runner.prepare(config, output_dir, working=working, engine=engine)
+        try:
+            _write_snapshot(OmegaConf.structured(config), working / ".hydra")
+            _deliver(working, output_dir, working.glob(".hydra/*"))
+        except OSError as error:
+            run.directory.release()
+            raise write_error(output_dir / ".hydra", error) from error
+        summary = runner.execute(run, to_plain(config), engine)
     if summary.status == "interrupted":
         return EXIT_INTERRUPTED
     return EXIT_DONE if summary.status == "finished" and not summary.failed else EXIT_SOME_FAILED
+
+
+def _open_engine(config: Config) -> AbstractContextManager[Engine]:
+    """Who does the work of a run."""
+    if config.engine.name is EngineName.ray:
+        from bgm.fleet.engine import open_engine
+
+        return open_engine(config)
+    from bgm.runs.engines import LocalEngine
+
+    return nullcontext(LocalEngine())
 
 
 def evaluate(raw: DictConfig) -> int:
@@ -183,11 +206,31 @@ def train(raw: DictConfig) -> int:
     return EXIT_DONE if finished else EXIT_INTERRUPTED
 
 
+def export(raw: DictConfig) -> int:
+    """Write a network as files for other programs.
+
+    Args:
+        raw: The composed configuration.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BgmError: Nothing can be exported that way.
+    """
+    config = parse_config(raw, ExportConfig)
+    from bgm.export.export import run_export
+
+    files = run_export(config, _working_dir())
+    return EXIT_SOME_FAILED if any(file.failures for file in files) else EXIT_DONE
+
+
 MATTE = Command(matte, "bgm", Config, after_sweep=compare_sweep)
 EVALUATE = Command(evaluate, "evaluate", EvaluateConfig)
 COMPARE = Command(compare, "compare", CompareConfig)
 BENCHMARK = Command(benchmark, "benchmark", BenchmarkConfig)
 TRAIN = Command(train, "train", TrainConfig)
+EXPORT = Command(export, "export", ExportConfig)
 
 
 def _working_dir() -> Path:

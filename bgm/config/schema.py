@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bgm.config.engine import EngineConfig
 from bgm.config.video import FORMATS_FOLDER, ClipDataConfig, DataKind, VideoFormat, load_format
 from bgm.data.kinds import is_film
 from bgm.data.plates import MEDIAN
@@ -263,6 +264,7 @@ class Config:
     outputs: OutputsConfig = field(default_factory=OutputsConfig)
     scores: ScoresConfig = field(default_factory=ScoresConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
     checkpoint: str = "auto"
     checkpoints_dir: str | None = None
     precision: Precision = Precision.float32

@@ -28,15 +28,23 @@ class Scorer:
         truths: For each image name the files of its truth: `pha`, and perhaps `fgr` and `trimap`.
         unknown_only: Whether to compare in the unknown region only.
         band: Half the width in pixels of the unknown region, where no trimap says what it is.
+        has_trimaps: Whether any image has a trimap; None if these are all the images.
     """
 
     def __init__(
-        self, truths: Mapping[str, Mapping[str, Path]], *, unknown_only: bool, band: int
+        self,
+        truths: Mapping[str, Mapping[str, Path]],
+        *,
+        unknown_only: bool,
+        band: int,
+        has_trimaps: bool | None = None,
     ) -> None:
         self._truths = truths
         self._unknown_only = unknown_only
         self._band = band
-        self._has_trimaps = any("trimap" in files for files in truths.values())
+        if has_trimaps is None:
+            has_trimaps = any("trimap" in files for files in truths.values())
+        self.has_trimaps = has_trimaps
 
     def files(self, name: str) -> Mapping[str, Path]:
         """The files that one image is compared with, by kind."""
@@ -73,7 +81,7 @@ class Scorer:
         trimap = None
         if self._unknown_only and "trimap" in true_of:
             trimap = true_of.alpha("trimap", alpha)
-        elif self._unknown_only and self._has_trimaps:
+        elif self._unknown_only and self.has_trimaps:
             raise DataError("it has no trimap, others have")
         elif self._unknown_only:
             trimap = unknown_band(true, self._band)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
-from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +11,21 @@ import cv2
 import torch
 
 from bgm.config.identity import settings_hash
-from bgm.config.schema import Config, OnExisting, OnOutOfMemory
-from bgm.data import Pair, leave_limit_to_settings, prefetch
-from bgm.data.datasets import Sample, ZipDataset
+from bgm.config.schema import Config, OnExisting
+from bgm.data import Pair, leave_limit_to_settings
 from bgm.errors import WriteError
-from bgm.inference.device import default_threads, helper_threads, keep_freed_memory, set_threads
-from bgm.inference.fallback import Fallback
+from bgm.inference.device import default_threads, keep_freed_memory, set_threads
 from bgm.inference.matting import Matting
 from bgm.inference.memory import MemoryMeter
-from bgm.outputs import PictureFolders
-from bgm.outputs.video.sink import VideoSink
-from bgm.records.alignments import Alignments
-from bgm.records.directory import STATUS_FILE, RunDirectory
+from bgm.records.directory import RunDirectory
 from bgm.records.record import ImageRecord
 from bgm.records.summary import Summary, Tally
 from bgm.records.timing import Timer
 from bgm.runs import steps
-from bgm.runs.build import create_trackers, load_network, samples_wanted
+from bgm.runs.build import create_trackers, load_network
 from bgm.runs.clips import ClipWork
+from bgm.runs.engines import Engine, LocalEngine
 from bgm.runs.interruption import StopRequest
-from bgm.runs.pipeline import Parts, Pipeline
 from bgm.runs.plan import Plan, make_plan
 from bgm.runs.plates import make_plates
 from bgm.runs.preflight import create_output_dir, warn_of_little_space
@@ -84,6 +76,7 @@ def prepare(
     output_dir: Path,
     matting: Matting | None = None,
     working: Path | None = None,
+    engine: Engine | None = None,
     *,
     console: bool = True,
 ) -> Run:
@@ -94,6 +87,7 @@ def prepare(
         output_dir: Where to write.
         matting: The network, if it is loaded already.
         working: Where on this machine the run keeps its records, if `output_dir` is not here.
+        engine: Who will do the work; None for this process.
         console: Whether the run is shown to a person.
 
     Raises:
@@ -101,7 +95,7 @@ def prepare(
     """
     set_up_process(config)
     plan = make_plan(config, output_dir, working)
-    matting = matting or load_network(config)
+    matting = matting or load_network((engine or LocalEngine()).settings_here(config))
     if not any(pair.stills for pair in plan.pairs):
         _check_repeats(plan, matting)
     return _open(plan, matting, working, console=console)
@@ -120,7 +114,12 @@ def _check_repeats(plan: Plan, matting: Matting) -> None:
     """Refuse what is no repetition of the run that is to be repeated."""
     repeated = plan.config.repeat
     if repeated is not None and matting.checkpoint is not None:
-        check_same(locate(repeated), plan.inputs(), matting.checkpoint)
+        check_same(
+            locate(repeated),
+            plan.inputs(),
+            matting.checkpoint,
+            of_clips=plan.clips is not None,
+        )
 
 
 def _open(plan: Plan, matting: Matting, working: Path | None, *, console: bool) -> Run:
@@ -156,24 +155,34 @@ def _open(plan: Plan, matting: Matting, working: Path | None, *, console: bool) 
     )
 
 
-def execute(run: Run, resolved: dict[str, Any]) -> Summary:
+def execute(run: Run, resolved: dict[str, Any], engine: Engine | None = None) -> Summary:
     """Matte every pair of a run.
 
     Args:
         run: What `prepare` returned.
         resolved: The configuration as nested plain values, for the records.
+        engine: Who does the work; None for this process.
 
     Returns:
         The summary. Images that failed are counted in it, not raised.
     """
+    engine = engine or LocalEngine()
     images = run.images
-    facts = describe(run.matting.device, run.matting.checkpoint)
+    facts = {**describe(run.matting.device, run.matting.checkpoint), **engine.facts}
     facts |= {"plates": run.made} if run.made else {}
     tally = Tally()
     for record in run.settled:
         tally.add(record)
-    memory, clock, stop = MemoryMeter(run.matting.device), Timer(), StopRequest()
+    memory, clock = MemoryMeter(run.matting.device), Timer()
+    stop = StopRequest(promise=engine.promise)
     status, error = "failed", None
+
+    def report(record: ImageRecord, preview: Preview | None) -> None:
+        tally.add(record)
+        run.directory.append(record)
+        for tracker in run.trackers:
+            tracker.image(record, preview)
+
     try:
         with stop:
             facts["config_sha256"] = settings_hash(resolved)
@@ -190,7 +199,7 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
             for tracker in run.trackers:
                 tracker.start(info)
             with memory, clock:  # the trackers' start is not the work's
-                _matte_all(run, tally, stop)
+                engine.matte_all(run, report, stop)
         status = "interrupted" if stop.interrupted else "failed" if stop.reason else "finished"
         error = stop.reason
     except WriteError as unwritable:  # the records: without them a run is not worth going on with
@@ -227,69 +236,3 @@ def _finish(run: Run, summary: Summary) -> Summary:
     finally:
         run.directory.release()
     return summary
-
-
-def _matte_all(run: Run, tally: Tally, stop: StopRequest) -> None:
-    """Matte every pair, unless and until the run is asked to stop."""
-    config = run.plan.config
-    helpers = helper_threads(torch.get_num_threads())
-    wanted = samples_wanted(config.tracking)
-    sink: PictureFolders | VideoSink
-    if run.clips is None:
-        sink = PictureFolders(
-            run.plan.output_dir, run.plan.specs, config.outputs.png_level, run.earlier
-        )
-    else:
-        sink = run.clips.sink(run.plan.output_dir, run.earlier)
-    parts = Parts(
-        fallback=Fallback(run.matting.predictor, use_cpu=config.device.oom is OnOutOfMemory.cpu),
-        build_layers=run.plan.build_layers,
-        sink=sink,
-        score=run.plan.score,
-        batch_size=config.data.batch_size,
-        writers=config.outputs.workers or helpers,
-        samples=wanted,
-        sample_every=1 if run.clips is None else max(1, run.images // max(1, wanted)),
-        stop_on_error=config.on_error.name == "stop",
-    )
-
-    def report(record: ImageRecord, preview: Preview | None) -> None:
-        tally.add(record)
-        run.directory.append(record)
-        for tracker in run.trackers:
-            tracker.image(record, preview)
-
-    if run.clips is not None and isinstance(sink, VideoSink):
-        try:
-            with closing(run.clips.items(sink)) as frames:
-                Pipeline(parts, report, stop).run(frames)
-        finally:
-            sink.close()
-            run.directory.tell(clips=run.clips.facts)
-        return
-    with closing(_samples(run, config.data.workers or helpers)) as samples:
-        Pipeline(parts, report, stop).run(zip(samples, run.pairs, strict=False))
-
-
-def _samples(run: Run, workers: int) -> Generator[Sample | Exception, None, None]:
-    data = run.plan.config.data
-    dataset = ZipDataset(
-        run.pairs,
-        align=bool(data.align),
-        match_exposure=data.match_exposure,
-        look=True,
-        alignments=known_alignments(run.plan, run.directory.working) if data.align else None,
-        resize_background=data.resize_background,
-        max_pixels=data.max_pixels,
-        metadata=run.plan.config.outputs.metadata,
-    )
-    load = partial(steps.load, dataset)
-    return prefetch(load, len(dataset), workers, lambda index: run.pairs[index].name)
-
-
-def known_alignments(plan: Plan, working: Path) -> Alignments:
-    """What this run, the run that it repeats and the other jobs of its sweep found before."""
-    earlier = [locate(plan.config.repeat)] if plan.config.repeat is not None else []
-    if (working / STATUS_FILE).exists():
-        earlier += [path.parent for path in working.parent.glob(f"*/{STATUS_FILE}")]
-    return Alignments(working, earlier)
