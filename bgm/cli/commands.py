@@ -14,12 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from bgm.cli.application import Command, is_job_of_sweep, run_application
 from bgm.cli.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED
+from bgm.cli.output import print_error
 from bgm.config.engine import EngineName
 from bgm.config.export import ExportConfig
 from bgm.config.schema import BenchmarkConfig, CompareConfig, Config, EvaluateConfig, to_plain
 from bgm.config.training import TrainConfig
 from bgm.config.validation import parse_config
-from bgm.errors import write_error
+from bgm.errors import ConfigError, write_error
 from bgm.storage import RemotePath, is_url, locate, working_folder, write_object
 
 if TYPE_CHECKING:
@@ -78,6 +79,9 @@ def matte(raw: DictConfig) -> int:
         _deliver(working, output_dir, working.glob("plates.jsonl"))
         hopeless = [one for one in examined if one.is_hopeless]
         return EXIT_SOME_FAILED if hopeless else EXIT_DONE
+    from bgm.comparison.groups import check_groups
+
+    check_groups(config.groups)
     from bgm.runs import runner  # torch and the networks: not needed to say a setting is wrong
 
     with _open_engine(config) as engine:
@@ -139,11 +143,12 @@ def compare(raw: DictConfig) -> int:
     Raises:
         BgmError: There is no run to compare.
     """
-    from bgm.comparison.compare import compare_runs, find_runs
+    from bgm.comparison.compare import compare_runs
     from bgm.comparison.page import write_comparison
+    from bgm.comparison.runs import find_runs
 
     config = parse_config(raw, CompareConfig)
-    comparison = compare_runs(find_runs(config.runs))
+    comparison = compare_runs(find_runs(config.runs), config.baseline, config.groups)
     working = _working_dir()
     write_comparison(comparison, working, config.page_mb)
     _deliver(working, _output_dir(raw, working), working.glob("comparison.*"))
@@ -152,11 +157,21 @@ def compare(raw: DictConfig) -> int:
 
 def compare_sweep(folder: Path, jobs: Sequence[Path]) -> None:
     """Set the jobs of a sweep side by side, in the sweep's own directory."""
-    from bgm.comparison.compare import compare_runs, read_jobs
+    from bgm.comparison.compare import compare_runs
     from bgm.comparison.page import write_comparison
+    from bgm.comparison.runs import read_jobs
     from bgm.records.directory import RunDirectory
 
-    write_comparison(compare_runs(read_jobs(jobs)), folder, CompareConfig.page_mb)
+    runs = read_jobs(jobs)
+    # Those of a sweep are the same in all of its jobs; what was refused may be anything.
+    wanted = next((run.settings for run in runs if not run.failed), {})
+    baseline, groups = wanted.get("baseline"), wanted.get("groups")
+    try:
+        comparison = compare_runs(runs, baseline, groups)
+    except ConfigError as error:  # what was computed is worth a comparison all the same
+        print_error(str(error))
+        comparison = compare_runs(runs)
+    write_comparison(comparison, folder, wanted.get("page_mb", CompareConfig.page_mb))
     status = RunDirectory(jobs[0]).read_status()
     sweep_dir = locate(str(status.config.get("output_dir"))) if status else folder
     _deliver(folder, sweep_dir, folder.glob("comparison.*"))

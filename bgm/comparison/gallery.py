@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bgm.comparison.compare import FinishedRun
+from bgm.comparison.finished import FinishedRun
 from bgm.data import read_alpha, read_image, to_uint8
 from bgm.data.decode import MAX_PIXELS
 from bgm.data.kinds import is_film
