@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bgm.config.edges import EdgesConfig
 from bgm.config.engine import EngineConfig
 from bgm.config.experiments import ComparisonSettings
 from bgm.config.video import FORMATS_FOLDER, ClipDataConfig, DataKind, VideoFormat, load_format
@@ -262,6 +263,7 @@ class Config(ComparisonSettings):
     device: DeviceConfig = field(default_factory=DeviceConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    edges: EdgesConfig = field(default_factory=EdgesConfig)
     outputs: OutputsConfig = field(default_factory=OutputsConfig)
     scores: ScoresConfig = field(default_factory=ScoresConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

@@ -78,7 +78,8 @@ class Timings:
         load_ms: Decoding source and background.
         align_ms: Aligning the background, and matching its exposure.
         forward_ms: The network, with the transfer to the device; the device is synchronised.
-        layers_ms: Composing the layers, rounding them, copying them to the host.
+        edges_ms: What is done to the edges; None if nothing is.
+        layers_ms: Composing the layers, rounding them, copying them to the host; with the edges.
         write_wait_ms: Inference waiting for a free place among the writers.
         encode_ms: Encoding and storing the files.
         score_ms: Comparing with the truth.
@@ -88,6 +89,7 @@ class Timings:
     load_ms: float | None = None
     align_ms: float | None = None
     forward_ms: float | None = None
+    edges_ms: float | None = None
     layers_ms: float | None = None
     write_wait_ms: float | None = None
     encode_ms: float | None = None

@@ -11,13 +11,13 @@ from bgm.config.video import DataKind
 from bgm.data import Pair, describe, find_pairs
 from bgm.data.plates import MEDIAN
 from bgm.data.video.demo import ensure_demo
-from bgm.errors import DataError
+from bgm.errors import ConfigError, DataError
 from bgm.evaluation import Scorer
 from bgm.layers import LayerSpec
 from bgm.outputs import LayerBuilder
 from bgm.outputs.video.encoder import try_format
 from bgm.records.record import ImageRecord
-from bgm.runs.build import create_scorer, kept_layers
+from bgm.runs.build import create_edges, create_scorer, kept_layers
 from bgm.runs.clips import PlannedClip, plan_clips
 from bgm.runs.preflight import check_paths
 from bgm.storage import locate
@@ -52,8 +52,9 @@ class Plan:
         if self.clips is not None:
             return {clip.name: clip.shot.inputs() for clip in self.clips}
         truths = self.score.files if self.score else lambda name: {}
+        edges = self.build_layers.edges.inputs if self.build_layers.edges else lambda name: {}
         return {
-            pair.name: {"src": pair.src, "bgr": pair.bgr, **truths(pair.name)}
+            pair.name: {"src": pair.src, "bgr": pair.bgr, **edges(pair.name), **truths(pair.name)}
             for pair in self.pairs
         }
 
@@ -84,20 +85,26 @@ def make_plan(config: Config, output_dir: Path, working: Path | None = None) -> 
     if not pairing.pairs:
         what = describe(pairing.leftovers, "file without partner")
         raise DataError(f"no photograph has a background\n{what}")
-    layers = kept_layers(config.outputs)
+    layers, edges = kept_layers(config.outputs), create_edges(config.edges)
+    if edges is not None and edges.masks is not None:
+        edges.masks.check_names([pair.name for pair in pairing.pairs])
     return Plan(
         config=config,
         output_dir=output_dir,
         pairs=pairing.pairs,
         unmatched=[ImageRecord(name, "unmatched", why) for name, why in pairing.leftovers.items()],
         specs=[layer.spec for layer in layers],
-        build_layers=LayerBuilder(layers),
+        build_layers=LayerBuilder(layers, edges),
         score=create_scorer(config, pairing.pairs),
     )
 
 
 def _plan_clips(config: Config, output_dir: Path) -> Plan:
-    layers = kept_layers(config.outputs)
+    layers, edges = kept_layers(config.outputs), create_edges(config.edges)
+    if edges is not None and edges.masks is not None and not edges.masks.is_one:
+        raise ConfigError(
+            f"edges.garbage={config.edges.garbage}: clips take one mask for all frames; give a file"
+        )
     for layer in layers:
         form = config.outputs.formats.get(layer.spec.format)
         if form is not None:
@@ -113,7 +120,7 @@ def _plan_clips(config: Config, output_dir: Path) -> Plan:
         pairs=[],
         unmatched=others,
         specs=[layer.spec for layer in layers],
-        build_layers=LayerBuilder(layers),
+        build_layers=LayerBuilder(layers, edges),
         score=create_scorer(config, []),
         clips=clips,
     )
