@@ -360,8 +360,8 @@ def test_pictures_that_claim_to_be_huge_are_not_decoded(teapot, monkeypatch):
 def test_an_interrupted_sweep_compares_what_is_finished(matte, tmp_path, monkeypatch):
     real, done = runner.execute, []
 
-    def interrupted_at_the_second(run, resolved):
-        summary = real(run, resolved)
+    def interrupted_at_the_second(*arguments):
+        summary = real(*arguments)
         done.append(summary)
         return replace(summary, status="interrupted") if len(done) == 2 else summary
 

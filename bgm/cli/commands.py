@@ -16,6 +16,7 @@ from bgm.cli.application import Command, is_job_of_sweep, run_application
 from bgm.cli.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED
 from bgm.cli.output import print_error
 from bgm.config.engine import EngineName
+from bgm.config.export import ExportConfig
 from bgm.config.schema import BenchmarkConfig, CompareConfig, Config, EvaluateConfig, to_plain
 from bgm.config.training import TrainConfig
 from bgm.config.validation import parse_config
@@ -49,6 +50,11 @@ def main_benchmark() -> NoReturn:
 def main_train() -> NoReturn:
     """Run the command `bgm-train`."""
     sys.exit(run_application(TRAIN))
+
+
+def main_export() -> NoReturn:
+    """Run the command `bgm-export`."""
+    sys.exit(run_application(EXPORT))
 
 
 def matte(raw: DictConfig) -> int:
@@ -225,11 +231,31 @@ def train(raw: DictConfig) -> int:
     return EXIT_DONE if finished else EXIT_INTERRUPTED
 
 
+def export(raw: DictConfig) -> int:
+    """Write a network as files for other programs.
+
+    Args:
+        raw: The composed configuration.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BgmError: Nothing can be exported that way.
+    """
+    config = parse_config(raw, ExportConfig)
+    from bgm.export.export import run_export
+
+    files = run_export(config, _working_dir())
+    return EXIT_SOME_FAILED if any(file.failures for file in files) else EXIT_DONE
+
+
 MATTE = Command(matte, "bgm", Config, value_of_job, compare_sweep)
 EVALUATE = Command(evaluate, "evaluate", EvaluateConfig)
 COMPARE = Command(compare, "compare", CompareConfig)
 BENCHMARK = Command(benchmark, "benchmark", BenchmarkConfig)
 TRAIN = Command(train, "train", TrainConfig)
+EXPORT = Command(export, "export", ExportConfig)
 
 
 def _working_dir() -> Path:
