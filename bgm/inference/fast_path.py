@@ -64,7 +64,6 @@ class FastPath:
         size = self._network.coarse_size(height, width)
         small = torch.stack([torch.cat([_shrink(image, size) for image in pair]) for pair in pairs])
         pha, residual, err, hid = self._network.predict(small)
-        known = torch.cat([hid, pha, residual], 1).permute(0, 2, 3, 1).contiguous()
         chosen = self._network.refiner.choose_blocks(err, (height // 4, width // 4))[:, 0]
         ratio = SparseRefiner.fits(self._network.refiner, height, width, size)
         assert ratio is not None
@@ -74,10 +73,11 @@ class FastPath:
         self._refiners[ratio] = refine
         outputs = []
         for index, (src, bgr) in enumerate(pairs):
-            coarse = known[index, ..., _COLOUR_FIRST]
+            known = _framed(hid[index], pha[index], residual[index])
+            coarse = known[1:-1, 1:-1, _COLOUR_FIRST]
             enlarged = cv2.resize(coarse.numpy(), (width, height), interpolation=cv2.INTER_LINEAR)
             whole = torch.from_numpy(enlarged)
-            refined = refine(src, bgr, known[index], chosen[index], whole)
+            refined = refine(src, bgr, known, chosen[index], whole)
             total = coarse.sum() + err[index].sum() + refined
             rgba = _add_source(whole, src)
             outputs.append(FastOutput(rgba, err[index], chosen[index], bool(total.isfinite())))
@@ -99,6 +99,19 @@ def _shrink(image: Tensor, size: tuple[int, int]) -> Tensor:
         for left in (low, low + 1):
             total += image[top::step, left::step]
     return total.mul_(1 / (4 * white(image.dtype))).permute(2, 0, 1)
+
+
+def _framed(*maps: Tensor) -> Tensor:
+    """Join maps (C, h, w) as pixels, the border repeated once: (h + 2, w + 2, all C)."""
+    channels, (height, width) = sum(len(one) for one in maps), maps[0].shape[1:]
+    framed = torch.empty(height + 2, width + 2, channels)
+    last = 0
+    for one in maps:
+        framed[1:-1, 1:-1, last : last + len(one)] = one.permute(1, 2, 0)
+        last += len(one)
+    framed[0], framed[-1] = framed[1], framed[-2]
+    framed[:, 0], framed[:, -1] = framed[:, 1], framed[:, -2]
+    return framed
 
 
 def _add_source(whole: Tensor, src: Tensor) -> Tensor:

@@ -159,7 +159,7 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
             )
             for tracker in run.trackers:
                 tracker.start(info)
-            with memory, clock:  # the trackers' start is not the work's
+            with memory, clock:
                 _matte_all(run, tally, stop)
         status = "interrupted" if stop.interrupted else "failed" if stop.reason else "finished"
         error = stop.reason
