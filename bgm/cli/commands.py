@@ -62,7 +62,8 @@ def matte(raw: DictConfig) -> int:
     config = _settings_of_run(raw, output_dir)
     from bgm.runs import runner  # torch and the networks: not needed to say a setting is wrong
 
-    run = runner.prepare(config, output_dir, working=working)
+    shares = is_job_of_sweep()
+    run = runner.prepare(config, output_dir, working=working, shares=shares)
     try:
         _write_snapshot(OmegaConf.structured(config), working / ".hydra")
         _deliver(working, output_dir, working.glob(".hydra/*"))

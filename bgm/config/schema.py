@@ -258,6 +258,7 @@ class Config:
     checkpoints_dir: str | None = None
     precision: Precision = Precision.float32
     threads: int | None = None
+    sweep_cache_mb: int = 2000
     seed: int = 0
     on_existing: OnExisting = OnExisting.error
     on_error: OnError = OnError["continue"]
@@ -266,6 +267,7 @@ class Config:
 
     def __post_init__(self) -> None:
         _check_count("threads", self.threads)
+        require(self.sweep_cache_mb >= 0, "sweep_cache_mb", self.sweep_cache_mb, "0 or more")
         require(0 <= self.seed < 2**31, "seed", self.seed, f"from 0 to {2**31 - 1}")
         if self.model.name is ModelName.base and LayerType.ref in self.outputs.types:
             raise ConfigError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,6 +37,7 @@ from bgm.runs.preflight import create_output_dir, warn_of_little_space
 from bgm.runs.provenance import describe
 from bgm.runs.repeat import check_same
 from bgm.runs.resume import remove_partial_files, split
+from bgm.runs.reuse import Reuse
 from bgm.storage import locate
 from bgm.tracking import Preview, RunInfo, Tracker
 
@@ -55,6 +56,7 @@ class Run:
         earlier: Files of earlier runs that give way, by image.
         matting: The network.
         trackers: Who is told.
+        reuse: What it shares with other jobs of its sweep; None if it shares nothing.
     """
 
     plan: Plan
@@ -64,6 +66,7 @@ class Run:
     earlier: dict[str, list[str]]
     matting: Matting
     trackers: list[Tracker]
+    reuse: Reuse | None = None
 
 
 def prepare(
@@ -71,6 +74,8 @@ def prepare(
     output_dir: Path,
     matting: Matting | None = None,
     working: Path | None = None,
+    *,
+    shares: bool = False,
 ) -> Run:
     """Check everything that can be checked, load the network, make the output directory.
 
@@ -79,6 +84,7 @@ def prepare(
         output_dir: Where to write.
         matting: The network, if it is loaded already.
         working: Where on this machine the run keeps its records, if `output_dir` is not here.
+        shares: Whether pictures and coarse results are shared with other runs of this process.
 
     Raises:
         BgmError: Something is wrong; no image has been touched.
@@ -88,7 +94,11 @@ def prepare(
     matting = matting or load_network(config)
     if config.repeat is not None and matting.checkpoint is not None:
         check_same(locate(config.repeat), plan.inputs(), matting.checkpoint)
-    return _open(plan, matting, working)
+    run = _open(plan, matting, working)
+    if shares:
+        run.reuse = Reuse(config)
+        run.reuse.remember_coarse(matting)
+    return run
 
 
 def set_up_process(config: Config) -> None:
@@ -169,8 +179,10 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
         error = steps.explain(unforeseen)
         raise
     finally:
+        seconds = clock.ms / 1000
+        spared = 0.0 if run.reuse is None else run.reuse.spared_seconds(_loaders(run))
         summary = replace(
-            tally.summarize(images, clock.ms / 1000, status, error),
+            tally.summarize(images, seconds, status, error, spared_seconds=spared),
             peak_memory_mib=memory.peak_mib,
             device_peak_memory_mib=memory.device_peak_mib,
         )
@@ -197,7 +209,6 @@ def _finish(run: Run, summary: Summary) -> Summary:
 def _matte_all(run: Run, tally: Tally, stop: StopRequest) -> None:
     """Matte every pair, unless and until the run is asked to stop."""
     config = run.plan.config
-    helpers = helper_threads(torch.get_num_threads())
     parts = Parts(
         fallback=Fallback(run.matting.predictor, use_cpu=config.device.oom is OnOutOfMemory.cpu),
         build_layers=run.plan.build_layers,
@@ -206,7 +217,7 @@ def _matte_all(run: Run, tally: Tally, stop: StopRequest) -> None:
         ),
         score=run.plan.score,
         batch_size=config.data.batch_size,
-        writers=config.outputs.workers or helpers,
+        writers=config.outputs.workers or helper_threads(torch.get_num_threads()),
         samples=samples_wanted(config.tracking),
         stop_on_error=config.on_error.name == "stop",
     )
@@ -217,11 +228,15 @@ def _matte_all(run: Run, tally: Tally, stop: StopRequest) -> None:
         for tracker in run.trackers:
             tracker.image(record, preview)
 
-    with closing(_samples(run, config.data.workers or helpers)) as samples:
+    with closing(_samples(run)) as samples:
         Pipeline(parts, report, stop).run(samples, run.pairs)
 
 
-def _samples(run: Run, workers: int) -> Generator[Sample | Exception, None, None]:
+def _loaders(run: Run) -> int:
+    return run.plan.config.data.workers or helper_threads(torch.get_num_threads())
+
+
+def _samples(run: Run) -> Generator[Sample | Exception, None, None]:
     data = run.plan.config.data
     dataset = ZipDataset(
         run.pairs,
@@ -231,8 +246,10 @@ def _samples(run: Run, workers: int) -> Generator[Sample | Exception, None, None
         max_pixels=round(data.max_megapixels * 1e6),
         metadata=run.plan.config.outputs.metadata,
     )
-    load = partial(steps.load, dataset)
-    return prefetch(load, len(dataset), workers, lambda index: run.pairs[index].name)
+    load: Callable[[int], Sample] = partial(steps.load, dataset)
+    if run.reuse is not None:
+        load = run.reuse.remember_samples(load, run.pairs)
+    return prefetch(load, len(dataset), _loaders(run), lambda index: run.pairs[index].name)
 
 
 def known_alignments(plan: Plan) -> Alignments:
