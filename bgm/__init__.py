@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bgm.networks import MattingBase as MattingBase
     from bgm.networks import MattingRefine as MattingRefine
     from bgm.outputs import to_image as to_image
+    from bgm.runs.matte_video import matte_video as matte_video
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ _HOMES = {
     "ZipDataset": "bgm.data.datasets",
     "find_pairs": "bgm.data",
     "load_matting": "bgm.inference.matting",
+    "matte_video": "bgm.runs.matte_video",
     "to_image": "bgm.outputs",
 }
 

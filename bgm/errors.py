@@ -14,6 +14,12 @@ class ConfigError(BgmError):
     """A setting, or a combination of settings, that cannot work."""
 
 
+def require(holds: bool, key: str, value: object, legal: str) -> None:
+    """Refuse the value of a key unless a condition holds."""
+    if not holds:
+        raise ConfigError(f"{key}={value}: must be {legal}")
+
+
 class DataError(BgmError):
     """An image, or a set of images, that cannot be used."""
 

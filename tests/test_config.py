@@ -17,15 +17,16 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from bgm import __version__
-from bgm.cli.application import config_directory
 from bgm.config.schema import Config
 from bgm.config.training import TrainConfig
 from bgm.config.validation import PATHS, parse_config
 from bgm.errors import ConfigError
+from bgm.layers import LAYERS
+from bgm.locations import conf_directory
 from bgm.records.directory import flatten
 from bgm.runs.interruption import StopRequest
 
-CONF = config_directory()
+CONF = conf_directory()
 GROUPS = sorted(
     path.relative_to(CONF) for path in CONF.glob("*/*.yaml") if path.parent.name != "hydra"
 )
@@ -69,9 +70,9 @@ PATHS_OF_A_RUN = [key for key in PATHS if key in dict(flatten(RUN))]
         (["on_existing=ask"], "expected one of [error, resume, skip, overwrite]"),
         (["data.workers=0"], "data.workers=0: must be 1 or more"),
         (["data.unmatched=drop"], "expected one of [error, skip]"),
-        (["outputs.types=[pha,xyz]"], "expected one of [com, pha, fgr, err, ref]"),
+        (["outputs.types=[pha,xyz]"], f"expected one of [{', '.join(LAYERS)}]"),
         (["outputs.types=com"], "must be a list, in brackets: outputs.types=[...]"),
-        (["outputs.types=[]"], "must be at least one of com, pha, fgr, err, ref"),
+        (["outputs.types=[]"], f"must be at least one of {', '.join(LAYERS)}"),
         (["outputs.types=[pha,pha]"], "must be different layers"),
         (["outputs.fgr.format=gif"], "expected one of [png, jpg, webp, tiff]"),
         (["outputs.fgr.quality=0"], "outputs.fgr.quality=0: must be from 1 to 100"),
@@ -166,7 +167,7 @@ def test_the_defaults_are_those_of_the_contract():
     assert config.model.backbone_scale == "auto"
     refine = config.refine
     assert (refine.sample_pixels, refine.threshold, refine.kernel_size) == ("auto", 0.1, 3)
-    assert [layer.name for layer in config.outputs.types] == ["com", "pha", "fgr"]
+    assert config.outputs.types == ["com", "pha", "fgr"]
     assert config.outputs.com.format.name == "png"
     assert config.outputs.pha.format.name == config.outputs.fgr.format.name == "jpg"
     assert (config.checkpoint, config.seed, config.precision.name) == ("auto", 0, "float32")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -13,6 +15,8 @@ from PIL import Image
 
 from bgm.errors import WriteError
 from bgm.inference.matte import Matte
+from bgm.layers import LAYERS, Format
+from bgm.layers.com import AlphaKind
 from bgm.outputs import LayerBuilder, LayerSpec, encode
 from bgm.records.atomic import write_atomically
 
@@ -26,9 +30,9 @@ def ramp():
     return Matte(alpha, torch.full((3, 16, 511), 0.5))
 
 
-def build(matte, **spec):
-    spec = {"format": "png", **spec}
-    return LayerBuilder([LayerSpec(**spec)])(matte)[spec["type"]]
+def build(matte, type, **settings):
+    layer = LAYERS[type](LAYERS[type].settings_type(**{"format": Format.png, **settings}))
+    return LayerBuilder([layer])(matte, matte.foreground, matte.foreground)[type]
 
 
 def test_floats_are_rounded_not_truncated(ramp):
@@ -50,7 +54,7 @@ def test_a_cutout_is_straight_and_black_where_it_is_not_there(ramp):
 
 
 def test_a_premultiplied_cutout(ramp):
-    cutout = build(ramp, type="com", premultiplied=True).astype(float)
+    cutout = build(ramp, type="com", alpha=AlphaKind.premultiplied).astype(float)
     np.testing.assert_allclose(cutout[:, :, 0], cutout[:, :, 3] * 0.5, atol=1)
 
 
@@ -180,3 +184,53 @@ def test_png_is_lossless_at_every_level(shape, kind, level):
         image.load()
         if kind == "uint8":
             np.testing.assert_array_equal(np.asarray(image), pixels)
+
+
+LUMA = """
+from dataclasses import dataclass
+import numpy as np
+from bgm.errors import require
+from bgm.layers import Layer, LayerSettings, register_layer
+@dataclass
+class Settings(LayerSettings):
+    gain: float = 1.0
+@register_layer("luma")
+class Luma(Layer):
+    shows, channels, settings_type = "the photograph in grey", 1, Settings
+    @classmethod
+    def check(cls, settings):
+        super().check(settings)
+        require(settings.gain > 0, "outputs.luma.gain", settings.gain, "above 0")
+    def build(self, source):
+        return (source.src.float().mean(0) * self.settings.gain).clamp(0, 255).byte().numpy()
+from bgm.cli.commands import main
+main()
+"""
+"""A program that is bgm with one more type of layer."""
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "message"),
+    [
+        (["outputs.types=[luma]", "outputs.luma.gain=0"], 2, "outputs.luma.gain=0.0: must be"),
+        (["outputs.luma.gian=2"], 2, "did you mean outputs.luma.gain?"),
+        (["outputs.types=[pha,luma]", "outputs.luma.format=png"], 0, ""),
+    ],
+    ids=["value", "key", "run"],
+)
+def test_a_new_type_is_one_class_and_its_lines_in_conf(shoot, tmp_path, settings, code, message):
+    folders = [f"data.src={shoot.src}/product", f"data.bgr={shoot.bgr}/product"]
+    lines = tmp_path / "mine/outputs/mine.yaml"
+    lines.parent.mkdir(parents=True)
+    lines.write_text("defaults: [standard, _self_]\nluma: {format: jpg, quality: 95, gain: 1}\n")
+    command = [sys.executable, "-c", LUMA, f"--config-dir={tmp_path / 'mine'}", "data=folders"]
+    command += [*folders, "tracking=files", "outputs=mine"]
+    done = subprocess.run(
+        [*command, f"output_dir={tmp_path / 'out'}", *settings], capture_output=True, text=True
+    )
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    if code == 0:
+        stored = np.asarray(Image.open(tmp_path / "out/luma/teapot.png"))
+        grey = np.asarray(Image.open(shoot.src / "product/teapot.jpg"), np.float32).mean(2)
+        np.testing.assert_allclose(stored, grey, atol=2)

@@ -62,6 +62,7 @@ def test_the_installed_wheel_runs_from_an_empty_directory(wheel, tmp_path):
     site = Path(sysconfig.get_path("purelib", "venv", scheme))
     python = Path(sysconfig.get_path("scripts", "venv", scheme)) / Path(sys.executable).name
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--quiet"]
+    # What lies on PYTHONPATH is not in the new environment, but pip would take it for that.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     subprocess.run([*pip, str(wheel)], check=True, env=environment)
     (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")

@@ -39,6 +39,7 @@ def test_the_public_names():
         "ZipDataset",
         "find_pairs",
         "load_matting",
+        "matte_video",
         "to_image",
     ]
     assert all(getattr(bgm, name) for name in bgm.__all__)

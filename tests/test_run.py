@@ -247,7 +247,7 @@ def test_a_run_that_breaks_says_so_in_its_summary(matte, tmp_path, monkeypatch):
     def broken(*arguments):
         raise RuntimeError("nobody foresaw this")
 
-    monkeypatch.setattr("bgm.runs.runner._samples", broken)
+    monkeypatch.setattr("bgm.runs.engines.prefetch", broken)
     with pytest.raises(RuntimeError, match="nobody foresaw this"):
         matte()
     summary = json.loads((tmp_path / "out/run.json").read_text())["summary"]

@@ -23,6 +23,8 @@ from bgm.inference.device import (
 from bgm.inference.matte import Matte
 from bgm.inference.matting import Matting, create_network, load_matting
 from bgm.inference.predictor import Predictor, Staged
+from bgm.inference.scale import split_settings
+from bgm.networks import MattingRefine
 from bgm.runs.build import network_settings
 
 
@@ -72,14 +74,15 @@ def load(config: BenchmarkConfig, *, plain: bool) -> Matting:
         if config.checkpoint != "auto":
             raise
     torch.manual_seed(0)
-    network = create_network(config.model.name.name, config.backbone.name.name, **settings)
+    numbers, rule = split_settings(settings, None)
+    network = create_network(config.model.name.name, config.backbone.name.name, **numbers)
     with torch.no_grad():
         bias = network.decoder.conv4.bias
         assert bias is not None
         bias[4] = 0.5  # an error everywhere, or nothing would be refined
     device = select_device(config.device.name)
     precision = "float32" if plain else config.precision.name
-    return Matting(Predictor(network, device, precision, runtime), None)
+    return Matting(Predictor(network, device, precision, runtime, rule), None)
 
 
 class Reference:
@@ -88,7 +91,10 @@ class Reference:
     def __init__(self, config: BenchmarkConfig, shots: Shots) -> None:
         torch.set_num_threads(config.threads or default_threads())
         self.device = select_device(config.device.name)
-        network = load(config, plain=True).predictor.network
+        predictor = load(config, plain=True).predictor
+        network = predictor.network
+        if predictor.rule is not None and isinstance(network, MattingRefine):
+            predictor.rule.apply(network, config.height, config.width)
 
         def run(src: Tensor, bgr: Tensor) -> tuple[Tensor, Tensor]:
             pha, fgr, *_ = network(src.to(self.device), bgr.to(self.device))
@@ -126,7 +132,7 @@ class Bgm:
             refine=config.refine,
             device=config.device,
             runtime=config.runtime,
-            data=DataConfig(str(shots.src), str(shots.bgr), batch_size=config.batch_size),
+            data=DataConfig(src=str(shots.src), bgr=str(shots.bgr), batch_size=config.batch_size),
             tracking=TrackingConfig(name="files"),
             precision=config.precision,
             threads=config.threads,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from bgm.cli.folders import Folders
 from bgm.cli.output import lenient_output, print_error
 from bgm.cli.sweep import StartedJob, Sweep, end_killed, report
 from bgm.errors import BgmError
+from bgm.locations import conf_directory
 from bgm.storage import holds_credentials
 
 _KILLED = "was killed from outside, perhaps for want of memory"
@@ -99,9 +101,11 @@ def _run(command: Command) -> int:
                 Folders.remove_empty()
 
     Folders.forget()
+    # The files of the launchers are checked against their schemas, as they are meant to be here.
+    warnings.filterwarnings("ignore", message=r"\n'hydra/launcher/")
     decorate = hydra.main(
         version_base="1.3",
-        config_path=str(config_directory()),
+        config_path=str(conf_directory()),
         config_name=command.config_name,
     )
     try:
@@ -117,6 +121,11 @@ def _run(command: Command) -> int:
         return EXIT_INTERRUPTED
     except Exception as error:
         has_begun = bool(codes or _jobs(sweep))
+        if Folders.sweep is not None and has_begun and _tells_of_lost_job(error):
+            said = str(error).strip().partition("\n")[0]
+            print_error(f"a job of the sweep was lost: {said}; waiting for those at work")
+            sweep.wait(Folders.sweep)
+            return max(EXIT_SOME_FAILED, _end_sweep(command, sweep))
         if has_begun and not isinstance(error, BgmError):  # nobody foresaw it: the trace is wanted
             raise
         print_error(explain(error, command.schema))
@@ -128,16 +137,14 @@ def _run(command: Command) -> int:
     return codes[0] if codes else EXIT_DONE
 
 
+def _tells_of_lost_job(error: Exception) -> bool:
+    """Whether an error is a launcher's, about a job that ended without a word."""
+    return type(error).__module__.partition(".")[0] in ("submitit", "ray")
+
+
 def is_job_of_sweep() -> bool:
     """Whether the job that is running belongs to a sweep."""
     return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
-
-
-def config_directory() -> Path:
-    """Where the YAML files are: inside an installed package, at the top of a checkout."""
-    package = Path(__file__).parent.parent
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parent / "conf"
 
 
 def _jobs(sweep: Sweep) -> list[StartedJob]:

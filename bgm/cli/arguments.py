@@ -13,6 +13,9 @@ from bgm.errors import BgmError
 _NEED_QUOTES = re.compile(r"[=~,:'\"()\[\]{}\s]")
 """Characters that mean something to Hydra inside a value."""
 
+_EXTRAS = {"joblib": "parallel", "submitit": "slurm", "ray": "ray"}
+"""Which extra each launcher of sweeps is in, by its plugin."""
+
 
 def tolerate(arguments: list[str]) -> list[str]:
     """Take what Hydra's parser stumbles over: options among overrides, colours like #00ff88."""
@@ -30,6 +33,9 @@ def explain(error: Exception, schema: type) -> str:
             refuse_unknown(message.split("'")[1], schema)
         except BgmError as unknown:
             return str(unknown)
+    plugin = re.search(r"hydra_plugins\.hydra_(\w+)_launcher", message)
+    if plugin is not None and plugin[1] in _EXTRAS:
+        return f"hydra/launcher: it needs an extra: pip install 'bgm[{_EXTRAS[plugin[1]]}]'"
     if isinstance(error, OverrideParseException):
         return _explain_override(error.override)
     if isinstance(error, OSError):  # Hydra makes the output directory before the job starts
@@ -48,8 +54,6 @@ def _explain_missing(error: MissingConfigException) -> str:
         name = error.missing_cfg_file
         return f"{name}: no such configuration" if name else str(error).splitlines()[0]
     group, _, choice = str(error.missing_cfg_file).rpartition("/")
-    if (group, choice) == ("hydra/launcher", "joblib"):
-        return "hydra/launcher=joblib needs a package: pip install hydra-joblib-launcher"
     return f"{group}={choice}: no such choice; there are {', '.join(sorted(error.options))}"
 
 

@@ -5,19 +5,24 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from bgm.cli.application import Command, is_job_of_sweep, run_application
 from bgm.cli.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED
+from bgm.config.engine import EngineName
 from bgm.config.schema import BenchmarkConfig, CompareConfig, Config, EvaluateConfig, to_plain
 from bgm.config.training import TrainConfig
 from bgm.config.validation import parse_config
 from bgm.errors import write_error
 from bgm.storage import RemotePath, is_url, locate, working_folder, write_object
+
+if TYPE_CHECKING:
+    from bgm.runs.engines import Engine
 
 
 def main() -> NoReturn:
@@ -62,18 +67,30 @@ def matte(raw: DictConfig) -> int:
     config = _settings_of_run(raw, output_dir)
     from bgm.runs import runner  # torch and the networks: not needed to say a setting is wrong
 
-    shares = is_job_of_sweep()
-    run = runner.prepare(config, output_dir, working=working, shares=shares)
-    try:
-        _write_snapshot(OmegaConf.structured(config), working / ".hydra")
-        _deliver(working, output_dir, working.glob(".hydra/*"))
-    except OSError as error:
-        run.directory.release()
-        raise write_error(output_dir / ".hydra", error) from error
-    summary = runner.execute(run, to_plain(config))
+    with _open_engine(config) as engine:
+        shares = is_job_of_sweep()
+        run = runner.prepare(config, output_dir, working=working, engine=engine, shares=shares)
+        try:
+            _write_snapshot(OmegaConf.structured(config), working / ".hydra")
+            _deliver(working, output_dir, working.glob(".hydra/*"))
+        except OSError as error:
+            run.directory.release()
+            raise write_error(output_dir / ".hydra", error) from error
+        summary = runner.execute(run, to_plain(config), engine)
     if summary.status == "interrupted":
         return EXIT_INTERRUPTED
     return EXIT_DONE if summary.status == "finished" and not summary.failed else EXIT_SOME_FAILED
+
+
+def _open_engine(config: Config) -> AbstractContextManager[Engine]:
+    """Who does the work of a run."""
+    if config.engine.name is EngineName.ray:
+        from bgm.fleet.engine import open_engine
+
+        return open_engine(config)
+    from bgm.runs.engines import LocalEngine
+
+    return nullcontext(LocalEngine())
 
 
 def evaluate(raw: DictConfig) -> int:

@@ -7,21 +7,26 @@ name; what the sweep knows of them stands in their status files.
 from __future__ import annotations
 
 import sys
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from bgm.cli.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_SOME_FAILED
 from bgm.cli.output import print_error
 from bgm.config.validation import describe_settings
 from bgm.errors import BgmError, RecordError
-from bgm.records.directory import STATUS_FILE, JobStatus, RunDirectory
+from bgm.records.directory import RUN_FILE, STATUS_FILE, JobStatus, RunDirectory
 
 Job = Callable[[DictConfig], int]
+
+_LOOK_S = 1.0
+_STARTS_S = 60.0
+"""How long a job may take from its first word to its run."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +72,36 @@ class Sweep:
             job=hydra_config.job.num,
             config=describe_settings(raw, schema),
         )
+        if raw.get("on_existing") == "error" and self._was_begun(directory, hydra_config.job.num):
+            # A cluster had taken its machine away, and has begun it again.
+            OmegaConf.update(raw, "on_existing", "resume")
         directory.write_status(status)
         code, failure = _run(job, raw)
         directory.write_status(replace(status, exit_code=code, error=failure))
-        if code == EXIT_INTERRUPTED:
+        # On a cluster it is the job alone that was interrupted; its status says so.
+        if code == EXIT_INTERRUPTED and not is_on_cluster():
             raise KeyboardInterrupt
+
+    def _was_begun(self, directory: RunDirectory, number: int) -> bool:
+        """Whether a job of this sweep was begun before and interrupted."""
+        try:
+            before = directory.read_status()
+        except RecordError:
+            return False
+        return (
+            before is not None
+            and (before.sweep, before.job) == (self.id, number)
+            and before.exit_code in (None, EXIT_INTERRUPTED)
+        )
+
+    def wait(self, folder: Path) -> None:
+        """Wait for the jobs that have begun elsewhere and are still at work.
+
+        Args:
+            folder: Where the sweep writes.
+        """
+        while any(_is_at_work(job) for job in self.jobs(folder)):
+            time.sleep(_LOOK_S)
 
     def jobs(self, folder: Path) -> list[StartedJob]:
         """The jobs of this sweep that have begun, in their order.
@@ -88,6 +118,20 @@ class Sweep:
             if status is not None and status.sweep == self.id:
                 started.append(StartedJob(path.parent, status))
         return sorted(started, key=lambda job: job.status.job or 0)
+
+
+def is_on_cluster() -> bool:
+    """Whether the launcher of a sweep begins lost jobs again, on other machines."""
+    launcher = str(HydraConfig.get().runtime.choices.get("hydra/launcher"))
+    return launcher.startswith(("submitit", "ray"))
+
+
+def _is_at_work(job: StartedJob) -> bool:
+    if job.status.exit_code is not None:
+        return False
+    if (job.folder / RUN_FILE).exists():  # written under the lock
+        return RunDirectory(job.folder).is_locked()
+    return time.time() - (job.folder / STATUS_FILE).stat().st_mtime < _STARTS_S
 
 
 def _run(job: Job, raw: DictConfig) -> tuple[int, str | None]:

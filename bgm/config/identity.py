@@ -23,7 +23,7 @@ def relevant(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in flatten(dict(config))
-        if key not in _IRRELEVANT and key.partition(".")[0] != "tracking"
+        if key not in _IRRELEVANT and key.partition(".")[0] not in ("tracking", "engine")
     }
 
 

@@ -10,18 +10,19 @@ import math
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bgm.config.engine import EngineConfig
+from bgm.config.video import FORMATS_FOLDER, ClipDataConfig, DataKind, VideoFormat, load_format
+from bgm.data.kinds import is_film
 from bgm.errors import ConfigError
-
-
-def demo_path(part: str) -> str:
-    """Path of a part of the shipped demo set, such as `src`; `${bgm.demo:src}` in YAML."""
-    return str(Path(__file__).parent.parent / "assets" / "demo" / part)
-
+from bgm.errors import require as require
+from bgm.layers import LAYERS, VIDEO_FORMATS
+from bgm.locations import conf_directory
+from bgm.locations import demo_path as demo_path
 
 OmegaConf.register_new_resolver("bgm.demo", demo_path, replace=True)
 
@@ -33,23 +34,14 @@ OnExisting = Enum("OnExisting", ["error", "resume", "skip", "overwrite"])
 OnError = Enum("OnError", ["continue", "stop"])
 OnOutOfMemory = Enum("OnOutOfMemory", ["cpu", "fail"])
 Unmatched = Enum("Unmatched", ["error", "skip"])
-LayerType = Enum("LayerType", ["com", "pha", "fgr", "err", "ref"])
-Format = Enum("Format", ["png", "jpg", "webp", "tiff"])
 Region = Enum("Region", ["auto", "whole", "unknown"])
 WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
-AlphaKind = Enum("AlphaKind", ["straight", "premultiplied"])
 BenchmarkPart = Enum("BenchmarkPart", ["network", "pipeline", "free", "codecs"])
 
 AUTO = "auto"
 
 MAX_BAND = 500
 """Pixels: a wider band takes hours to derive, and is the whole of most images."""
-
-
-def require(holds: bool, key: str, value: object, legal: str) -> None:
-    """Refuse the value of a key unless a condition holds."""
-    if not holds:
-        raise ConfigError(f"{key}={value}: must be {legal}")
 
 
 def _check_count(key: str, value: int | None) -> None:
@@ -110,7 +102,7 @@ class RuntimeConfig:
 
 
 @dataclass
-class DataConfig:
+class DataConfig(ClipDataConfig):
     """Where the photographs are, and how they are prepared."""
 
     src: str = MISSING
@@ -118,7 +110,7 @@ class DataConfig:
     pha: str | None = None
     fgr: str | None = None
     trimap: str | None = None
-    align: bool = False
+    align: bool | str = False
     resize_background: bool = False
     unmatched: Unmatched = Unmatched.error
     max_megapixels: float = 400
@@ -134,82 +126,81 @@ class DataConfig:
         )
         require(self.batch_size >= 1, "data.batch_size", self.batch_size, "1 or more")
         _check_count("data.workers", self.workers)
+        if isinstance(self.align, str):
+            require(self.align == "frames", "data.align", self.align, "true, false or frames")
+            if self.kind is not DataKind.video:
+                raise ConfigError("data.align=frames is for clips; data.align=true aligns pictures")
+        self.check_clips()
+
+
+def _takes(name: str, channels: int, bits: int) -> bool:
+    """Whether a format of videos has a place for a layer."""
+    found = load_format(name, conf_directory() / FORMATS_FOLDER)
+    return found.pixels_for(channels, bits) is not None
+
+
+Class = TypeVar("Class", bound=type)
+
+
+def _with_layers(schema: Class) -> Class:
+    """Add the settings of each type of layer, under its name."""
+    for name, layer in LAYERS.items():
+        schema.__annotations__[name] = layer.settings_type
+        setattr(schema, name, field(default_factory=layer.settings_type))
+    return schema
 
 
 @dataclass
-class LayerConfig:
-    """How one layer is stored."""
-
-    format: Format = Format.jpg
-    quality: int = 95
-
-
-@dataclass
-class AlphaLayerConfig(LayerConfig):
-    """How alpha is stored."""
-
-    bits: int = 8
-
-
-@dataclass
-class CompositeLayerConfig(LayerConfig):
-    """How the cut-out, or the composite on a new background, is made and stored."""
-
-    format: Format = Format.png
-    alpha: AlphaKind = AlphaKind.straight
-    background: str | None = None
-
-
-@dataclass
+@_with_layers
 class OutputsConfig:
     """Which layers are kept, and how."""
 
-    types: list[LayerType] = field(
-        default_factory=lambda: [LayerType.com, LayerType.pha, LayerType.fgr]
-    )
-    com: CompositeLayerConfig = field(default_factory=CompositeLayerConfig)
-    pha: AlphaLayerConfig = field(default_factory=AlphaLayerConfig)
-    fgr: LayerConfig = field(default_factory=LayerConfig)
-    err: LayerConfig = field(default_factory=LayerConfig)
-    ref: LayerConfig = field(default_factory=LayerConfig)
+    types: list[str] = field(default_factory=lambda: ["com", "pha", "fgr"])
     metadata: bool = True
     png_level: int = 1
     workers: int | None = None
+    audio: bool = True
+    formats: dict[str, VideoFormat] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        legal = ", ".join(layer.name for layer in LayerType)
+        legal = ", ".join(LAYERS)
         require(bool(self.types), "outputs.types", "[]", f"at least one of {legal}")
-        names = [layer.name for layer in self.types]
-        require(len(set(names)) == len(names), "outputs.types", names, "different layers")
-        for name in LayerType.__members__:
-            quality = getattr(self, name).quality
-            require(1 <= quality <= 100, f"outputs.{name}.quality", quality, "from 1 to 100")
+        for name in self.types:
+            if name not in LAYERS:
+                raise ConfigError(
+                    f"outputs.types: Invalid value '{name}', expected one of [{legal}]"
+                )
+        require(
+            len(set(self.types)) == len(self.types), "outputs.types", self.types, "different layers"
+        )
+        for name, layer in LAYERS.items():
+            layer.check(self.layer(name))
+        for name in self.types:
+            self._check_video(name)
         require(0 <= self.png_level <= 9, "outputs.png_level", self.png_level, "from 0 to 9")
         _check_count("outputs.workers", self.workers)
-        self._check_alpha()
-        self._check_composite()
 
-    def _check_alpha(self) -> None:
-        bits, kind = self.pha.bits, self.pha.format
-        require(bits in (8, 16), "outputs.pha.bits", bits, "8 or 16")
-        if bits == 16 and kind not in (Format.png, Format.tiff):
-            raise ConfigError(
-                f"outputs.pha.bits=16 does not fit outputs.pha.format={kind.name}, which has 8 "
-                "bits; choose outputs.pha.format=png or tiff"
-            )
+    def layer(self, name: str) -> Any:
+        """The settings of one type of layer."""
+        return getattr(self, name)
 
-    def _check_composite(self) -> None:
-        if self.com.background is not None:
-            if self.com.alpha is AlphaKind.premultiplied:
-                raise ConfigError(
-                    "outputs.com.alpha=premultiplied does not fit outputs.com.background, which "
-                    "leaves no alpha; choose one of them"
-                )
-        elif self.com.format is Format.jpg:
-            raise ConfigError(
-                "outputs.com.format=jpg has no alpha; choose png, webp or tiff, or put the subject "
-                "on a background with outputs.com.background=white"
-            )
+    def _check_video(self, name: str) -> None:
+        """Refuse a format of videos that has no place for a layer."""
+        settings = self.layer(name)
+        chosen = self.formats.get(settings.format.name)
+        if chosen is None:
+            return
+        channels = LAYERS[name].channels
+        if channels == 4 and getattr(settings, "background", None) is not None:
+            channels = 3
+        bits = getattr(settings, "bits", 8)
+        if chosen.pixels_for(channels, bits) is None:
+            key = f"outputs.{name}.format={settings.format.name}"
+            if chosen.pixels_for(channels, 8) is not None:
+                raise ConfigError(f"{key} has 8 bits; leave out outputs.{name}.bits={bits}")
+            what = {1: "no grey", 3: "no place for opaque colours", 4: "no alpha"}[channels]
+            fitting = sorted(f for f in VIDEO_FORMATS if _takes(f, channels, bits))
+            raise ConfigError(f"{key} has {what}; choose {', '.join(fitting)} or png")
 
 
 @dataclass
@@ -254,6 +245,7 @@ class Config:
     outputs: OutputsConfig = field(default_factory=OutputsConfig)
     scores: ScoresConfig = field(default_factory=ScoresConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
     checkpoint: str = "auto"
     checkpoints_dir: str | None = None
     precision: Precision = Precision.float32
@@ -269,11 +261,26 @@ class Config:
         _check_count("threads", self.threads)
         require(self.sweep_cache_mb >= 0, "sweep_cache_mb", self.sweep_cache_mb, "0 or more")
         require(0 <= self.seed < 2**31, "seed", self.seed, f"from 0 to {2**31 - 1}")
-        if self.model.name is ModelName.base and LayerType.ref in self.outputs.types:
+        for name in self.outputs.types:
+            if self.model.name is ModelName.base and LAYERS[name].needs_refiner:
+                raise ConfigError(
+                    f"outputs.types has {name}, {LAYERS[name].shows}, but model=base has no "
+                    f"refiner; choose model=refine or leave {name} out"
+                )
+        background = self.outputs.com.background  # type: ignore[attr-defined]
+        is_video = self.data.kind is DataKind.video
+        if background is not None and is_film(Path(background)) and not is_video:
             raise ConfigError(
-                "outputs.types has ref, the map of what the refiner redid, but model=base has no "
-                "refiner; choose model=refine or leave ref out"
+                f"outputs.com.background={background}: a clip is the background of clips; give a "
+                "picture or a colour"
             )
+        for name in self.outputs.types:
+            chosen = self.outputs.layer(name).format.name
+            if chosen in VIDEO_FORMATS and not is_video:
+                raise ConfigError(
+                    f"outputs.{name}.format={chosen} is for clips; add data=video, or leave out "
+                    "outputs=video"
+                )
         for key in ("fgr", "trimap"):
             if getattr(self.data, key) is not None and self.data.pha is None:
                 raise ConfigError(f"data.{key} is for scoring, which needs data.pha too")

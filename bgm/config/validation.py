@@ -22,15 +22,21 @@ from bgm.config.schema import (
     to_plain,
 )
 from bgm.config.training import TrainConfig
+from bgm.config.video import FORMATS_FOLDER, load_format
 from bgm.data.named_colours import parse_colour
+from bgm.data.video.demo import demo_file
+from bgm.data.video.plates import own_plate
 from bgm.errors import ConfigError
+from bgm.layers import LAYERS, VIDEO_FORMATS
+from bgm.locations import conf_directory
 from bgm.storage import check_place, is_url, working_folder
 
 Schema = TypeVar("Schema", Config, EvaluateConfig, CompareConfig, BenchmarkConfig, TrainConfig)
 
 PATHS = (
     *("data.src", "data.bgr", "data.pha", "data.fgr", "data.trimap"),
-    *("checkpoint", "checkpoints_dir", "outputs.com.background", "repeat"),
+    *("checkpoint", "checkpoints_dir", "repeat"),
+    *(f"outputs.{name}.{key}" for name, layer in LAYERS.items() for key in layer.paths),
     *("pred", "true", "trimap", "output_dir", "data.alphas", "data.cache"),
 )
 """Keys of paths, which may be relative to the current directory."""
@@ -54,6 +60,12 @@ def if_demo(src: str, value: Any, otherwise: Any) -> Any:
     return value if src == demo_path("src") else otherwise
 
 
+def demo_video(part: str) -> str:
+    """Path of a part of the demo clip, made when it is first used; `${bgm.demo_video:src}`."""
+    return str(demo_file(part))
+
+
+OmegaConf.register_new_resolver("bgm.demo_video", demo_video, replace=True)
 OmegaConf.register_new_resolver("bgm.home", expand_home, replace=True)
 OmegaConf.register_new_resolver("bgm.if_demo", if_demo, replace=True)
 
@@ -88,6 +100,8 @@ def parse_config(raw: DictConfig, schema: type[Schema]) -> Schema:
                 OmegaConf.update(typed, key, _absolute(key, path))
                 if is_url(path) and schema in _LOCAL_ONLY:
                     raise ConfigError(f"{key}={path}: this command uses files of this machine only")
+        if schema is Config:
+            _add_formats(typed)
         config = OmegaConf.to_object(typed)
     except OmegaConfBaseException as error:
         message = str(error.msg or error).splitlines()[0]
@@ -112,13 +126,30 @@ def describe_settings(raw: DictConfig, schema: type[Any]) -> dict[str, Any]:
         return to_plain(plain)
 
 
+def _add_formats(typed: Any) -> None:
+    """Take the formats of videos that are used from their files into the configuration."""
+    for name in typed.outputs.types:
+        if name not in LAYERS:
+            continue  # refused later
+        chosen = typed.outputs[name].format.name
+        if chosen in VIDEO_FORMATS:
+            given = typed.outputs.formats.get(chosen)
+            read = load_format(chosen, conf_directory() / FORMATS_FOLDER, given)
+            typed.outputs.formats[chosen] = read
+
+
 def _absolute(key: str, path: str) -> str:
     """A path from the current directory, so that a snapshot works from anywhere."""
     if is_url(path):
         check_place(key, path)
         return path.rstrip("/")
     is_colour = key == "outputs.com.background" and parse_colour(path) is not None
-    return path if path == "auto" or is_colour else str(Path(path).expanduser().absolute())
+    is_own_plate = key == "data.bgr" and own_plate(path) is not None
+    return (
+        path
+        if path == "auto" or is_colour or is_own_plate
+        else str(Path(path).expanduser().absolute())
+    )
 
 
 def refuse_unknown(key: str, schema: type) -> None:

@@ -4,7 +4,7 @@ from bgm.data.align import align_background
 from bgm.data.decode import leave_limit_to_settings, read_alpha, read_image
 from bgm.data.pairs import Pair, Pairing, describe, find_pairs, find_truths, list_images
 from bgm.data.pixels import to_uint8
-from bgm.data.prefetch import prefetch
+from bgm.data.prefetch import prefetch, read_ahead
 
 __all__ = [
     "Pair",
@@ -16,6 +16,7 @@ __all__ = [
     "leave_limit_to_settings",
     "list_images",
     "prefetch",
+    "read_ahead",
     "read_alpha",
     "read_image",
     "to_uint8",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -18,7 +19,7 @@ from bgm.data.decode import MAX_PIXELS, Decoded, decode
 from bgm.data.homography import METHOD
 from bgm.data.metadata import Metadata, read_metadata
 from bgm.data.pairs import Pair, list_images
-from bgm.data.pixels import as_pixels, as_tensor, clip_to_range, to_unit
+from bgm.data.pixels import Pixels, as_pixels, as_tensor, clip_to_range, to_unit
 from bgm.errors import DataError
 from bgm.records.alignments import Alignments, alignment_key
 from bgm.records.fingerprints import InputFile, fingerprint
@@ -107,6 +108,9 @@ class Sample:
         inputs: The files that were decoded, `src` and `bgr`.
         remarks: What there is to say about them.
         metadata: What the source says of itself; None if that was not asked for.
+        truth: What is true of it, by kind, where that comes with it and not from files of its
+            own: pixels, or why there are none.
+        seconds: When it is shown, if it is the frame of a clip.
     """
 
     pair: Pair
@@ -119,6 +123,8 @@ class Sample:
     inputs: dict[str, InputFile]
     remarks: tuple[str, ...] = ()
     metadata: Metadata | None = None
+    truth: Mapping[str, Pixels | Exception] | None = None
+    seconds: Fraction = Fraction(0)
 
 
 class ZipDataset(Dataset[Sample]):
@@ -164,7 +170,7 @@ class ZipDataset(Dataset[Sample]):
         with Timer() as loading:
             src, src_remark = self._sources.with_remark(index)
             bgr, bgr_remark = self._backgrounds.with_remark(index)
-            bgr = self._match_size(src, bgr)
+            bgr = match_size(src, bgr, resize=self.resize_background)
             pair = self.pairs[index]
             inputs = {"src": fingerprint(pair.src), "bgr": fingerprint(pair.bgr)}
         alignment = align_ms = None
@@ -197,29 +203,35 @@ class ZipDataset(Dataset[Sample]):
             self.alignments.keep(key, alignment)
         return as_tensor(aligned), alignment
 
-    def _match_size(self, src: Tensor, bgr: Tensor) -> Tensor:
-        (height, width), (bgr_height, bgr_width) = src.shape[1:], bgr.shape[1:]
-        if (height, width) == (bgr_height, bgr_width):
-            return bgr
-        if (height, width) == (bgr_width, bgr_height):
-            raise DataError(
-                f"the source is {width}x{height} but its background {bgr_width}x{bgr_height}: one "
-                "of them lies on its side; its EXIF orientation is missing or wrong"
-            )
-        if not self.resize_background:
-            raise DataError(
-                f"the source is {width}x{height} but its background {bgr_width}x{bgr_height}; "
-                "data.resize_background=true resizes the background"
-            )
-        if abs(width * bgr_height / (height * bgr_width) - 1) > _SHAPE_TOLERANCE:
-            raise DataError(
-                f"the source is {width}x{height} but its background {bgr_width}x{bgr_height}: of "
-                "another shape, so that resizing would distort it"
-            )
-        shrinks = height < bgr_height or width < bgr_width
-        resized = cv2.resize(
-            as_pixels(bgr),
-            (width, height),
-            interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC,
+
+def match_size(src: Tensor, bgr: Tensor, *, resize: bool) -> Tensor:
+    """A background of its source's size: itself, or resized if that is allowed.
+
+    Raises:
+        DataError: It has another size and may not be resized, or another shape.
+    """
+    (height, width), (bgr_height, bgr_width) = src.shape[1:], bgr.shape[1:]
+    if (height, width) == (bgr_height, bgr_width):
+        return bgr
+    if (height, width) == (bgr_width, bgr_height):
+        raise DataError(
+            f"the source is {width}x{height} but its background {bgr_width}x{bgr_height}: one "
+            "of them lies on its side; its EXIF orientation is missing or wrong"
         )
-        return as_tensor(clip_to_range(resized))
+    if not resize:
+        raise DataError(
+            f"the source is {width}x{height} but its background {bgr_width}x{bgr_height}; "
+            "data.resize_background=true resizes the background"
+        )
+    if abs(width * bgr_height / (height * bgr_width) - 1) > _SHAPE_TOLERANCE:
+        raise DataError(
+            f"the source is {width}x{height} but its background {bgr_width}x{bgr_height}: of "
+            "another shape, so that resizing would distort it"
+        )
+    shrinks = height < bgr_height or width < bgr_width
+    resized = cv2.resize(
+        as_pixels(bgr),
+        (width, height),
+        interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC,
+    )
+    return as_tensor(clip_to_range(resized))

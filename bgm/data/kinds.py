@@ -34,11 +34,12 @@ _UNREAD = {
     ".psd .psb .xcf .kra .ora .afphoto": "a document with layers; export it as TIFF or PNG",
 }
 
-_FILM = "a video; save its frames as pictures first, such as ffmpeg -i film.mp4 frames/%06d.png"
+_FILM = "a video, not a picture; data=video outputs=video mattes clips, and takes them as plates"
 
 _FILMS = frozenset(
-    {".3g2", ".3gp", ".avi", ".braw", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"}
-    | {".mpg", ".mts", ".mxf", ".ogv", ".r3d", ".webm", ".wmv"}
+    {".3g2", ".3gp", ".avi", ".braw", ".dv", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov"}
+    | {".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".r3d", ".ts", ".vob", ".webm", ".wmv"}
+    | {".y4m"}
 )
 
 _PATTERN = re.compile(r"%0?\d*d|#+|[*?]|\[[^\]]+\]|\{[^}]+\}")
@@ -93,6 +94,6 @@ def why_missing(path: Path) -> str:
         return "nothing is stored there" if bucket.exists() else f"there is no bucket {bucket}"
     if _PATTERN.search(path.name) and path.parent.is_dir():
         return (
-            f"a pattern of frames, not a file; give the folder of the frames instead: {path.parent}"
+            f"a pattern of frames, not a file; add data=video, or give their folder: {path.parent}"
         )
     return "no such file or directory"

@@ -10,7 +10,10 @@ import logging
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from itertools import islice
+from queue import Empty, Full, Queue
+from threading import Event, Thread
 from typing import TypeVar
 
 from bgm.errors import DataError
@@ -19,6 +22,9 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S = 60.0
 """How long an item may take before something is said."""
+
+_END = StopIteration()
+_POLL_S = 0.1
 
 Item = TypeVar("Item")
 
@@ -59,3 +65,55 @@ def prefetch(
                     waiting.append(pool.submit(load, index))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def read_ahead(items: Generator[Item, None, None], ahead: int) -> Generator[Item, None, None]:
+    """Run a generator in a thread of its own, a few items ahead of who takes them.
+
+    Args:
+        items: What is run; it is closed in the end.
+        ahead: Items that are held ready, at most.
+
+    Raises:
+        BaseException: Whatever the generator raises, in its turn.
+    """
+    ready: Queue[tuple[Item | None, BaseException | None]] = Queue(ahead)
+    stopped = Event()
+
+    def put(item: Item | None, error: BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                ready.put((item, error), timeout=_POLL_S)
+                return
+            except Full:
+                continue
+
+    def run() -> None:
+        try:
+            with closing(items):
+                for item in items:
+                    put(item, None)
+                    if stopped.is_set():
+                        return
+            put(None, _END)
+        except BaseException as error:  # is raised where the items are taken
+            put(None, error)
+
+    thread = Thread(target=run, name="read-ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            try:
+                item, error = ready.get(timeout=PATIENCE_S)
+            except Empty:
+                log.warning("still reading after %g s (a hung drive?)", PATIENCE_S)
+                continue
+            if error is _END:
+                return
+            if error is not None:
+                raise error
+            yield item  # type: ignore[misc]
+            del item
+    finally:
+        stopped.set()
+        thread.join()

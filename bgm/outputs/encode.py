@@ -13,7 +13,7 @@ from PIL import Image
 
 from bgm.data.metadata import Metadata
 from bgm.errors import WriteError
-from bgm.outputs.layers import LayerSpec, Pixels
+from bgm.layers import LayerSpec, Pixels
 from bgm.outputs.metadata import (
     PREMULTIPLIED,
     STRAIGHT,

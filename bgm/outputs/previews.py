@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bgm.data import to_uint8
 from bgm.inference.matte import Matte
-from bgm.outputs.layers import to_host
+from bgm.layers import to_host
 
 _CELL = 16
 _LIGHT, _DARK = 235, 195

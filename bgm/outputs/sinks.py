@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from bgm.data.metadata import Metadata
+from bgm.layers import LayerSpec, Pixels
 from bgm.outputs.encode import EXTENSIONS, encode
-from bgm.outputs.layers import LayerSpec, Pixels
 from bgm.records.atomic import write_together
 
 

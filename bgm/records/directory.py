@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from bgm.errors import RecordError
+from bgm.errors import ConfigError, RecordError
 from bgm.records.atomic import in_words, write_atomically
 from bgm.records.journal import Journal, journals, remove_journals
 from bgm.records.lock import DirectoryLock
@@ -106,6 +106,15 @@ class RunDirectory:
         """
         self._lock = DirectoryLock(self.working)
 
+    def is_locked(self) -> bool:
+        """Whether a run is at work here."""
+        try:
+            self.lock()
+        except ConfigError:
+            return True
+        self.release()
+        return False
+
     def release(self) -> None:
         """Let other runs in."""
         if self._lock is not None:
@@ -177,6 +186,10 @@ class RunDirectory:
         if self._journal is not None:
             self._journal.append(line)
 
+    def tell(self, **facts: Any) -> None:
+        """Add to what `run.json` will say in the end, such as what became of each clip."""
+        self._told |= facts
+
     def finish(self, summary: Summary) -> None:
         """Close the records and write the summary; nothing, if the run never began.
 
@@ -190,7 +203,7 @@ class RunDirectory:
                 self._images.close()
             if self._journal is not None:
                 write_atomically(self.path / IMAGES_FILE, self._read_here())
-                remove_journals(self.path)
+            remove_journals(self.path)
         finally:
             self._images = self._journal = None
             self._write_run(summary)
@@ -257,25 +270,34 @@ class RunDirectory:
         Raises:
             RecordError: A file cannot be read.
         """
-        found = {}
-        for line in self._lines():
-            try:
-                record = ImageRecord.from_dict(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                continue
-            found[record.name] = record
-        return found
+        paths = [self.working / IMAGES_FILE] if self.working != self.path else []
+        files = [*paths, self.path / IMAGES_FILE]
+        return {record.name: record for record in (*self._read(files), *self.journaled())}
 
-    def _lines(self) -> Iterator[str]:
-        """Every line of the records, the older ones first."""
+    def journaled(self) -> Iterator[ImageRecord]:
+        """The records that the processes of a run wrote down by themselves.
+
+        Raises:
+            RecordError: A file cannot be read.
+        """
         try:
-            paths = [self.working / IMAGES_FILE] if self.working != self.path else []
-            for path in (*paths, self.path / IMAGES_FILE, *journals(self.path)):
-                with suppress(FileNotFoundError):
-                    yield from path.read_text(encoding="utf-8", errors="replace").splitlines()
+            files = journals(self.path)
         except OSError as error:
-            where = error.filename or self.path
-            raise RecordError(f"{where} cannot be read: {error.strerror or error}") from None
+            raise RecordError(f"{self.path} cannot be read: {error.strerror or error}") from None
+        return self._read(files)
+
+    def _read(self, files: Iterable[Path]) -> Iterator[ImageRecord]:
+        """The records of those files that are there."""
+        for path in files:
+            try:
+                text = path.read_text(encoding="utf-8", errors="replace")
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise RecordError(f"{path} cannot be read: {error.strerror or error}") from None
+            for line in text.splitlines():
+                with suppress(ValueError, KeyError, TypeError, AttributeError):
+                    yield ImageRecord.from_dict(json.loads(line))
 
 
 def flatten(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from bgm.config.schema import (
     Config,
-    LayerType,
     ModelConfig,
     ModelName,
     OutputsConfig,
@@ -16,11 +15,12 @@ from bgm.config.schema import (
     TrackingConfig,
     Unmatched,
 )
+from bgm.config.video import DataKind
 from bgm.data import Pair, find_truths
 from bgm.errors import ConfigError
 from bgm.evaluation import Scorer, unknown_only
 from bgm.inference.matting import Matting, load_matting
-from bgm.outputs import LayerSpec
+from bgm.layers import LAYERS, Layer
 from bgm.storage import locate
 from bgm.tracking import (
     TRACKERS,
@@ -77,19 +77,13 @@ def tracker_settings(tracking: TrackingConfig, output_dir: Path) -> TrackerSetti
     )
 
 
-def layer_specs(outputs: OutputsConfig) -> list[LayerSpec]:
-    """What the configuration says of each layer that is kept."""
-    return [
-        LayerSpec(
-            type=layer.name,
-            format=getattr(outputs, layer.name).format.name,
-            quality=getattr(outputs, layer.name).quality,
-            bits=outputs.pha.bits if layer is LayerType.pha else 8,
-            premultiplied=layer is LayerType.com and outputs.com.alpha.name == "premultiplied",
-            background=outputs.com.background if layer is LayerType.com else None,
-        )
-        for layer in outputs.types
-    ]
+def kept_layers(outputs: OutputsConfig) -> list[Layer[Any]]:
+    """The layers that the configuration asks for.
+
+    Raises:
+        DataError: A picture that one of them needs cannot be read.
+    """
+    return [LAYERS[name](outputs.layer(name)) for name in outputs.types]
 
 
 def load_network(config: Config) -> Matting:
@@ -134,11 +128,13 @@ def create_scorer(config: Config, pairs: Sequence[Pair]) -> Scorer | None:
     given = {kind: getattr(config.data, kind) for kind in kinds}
     if given["pha"] is None:
         return None
-    truths = find_truths(
-        [pair.name for pair in pairs],
-        {kind: locate(path) for kind, path in given.items() if path is not None},
-        skip_unmatched=config.data.unmatched is Unmatched.skip,
-    )
+    truths = {}
+    if config.data.kind is not DataKind.video:  # the truth of clips comes with their frames
+        truths = find_truths(
+            [pair.name for pair in pairs],
+            {kind: locate(path) for kind, path in given.items() if path is not None},
+            skip_unmatched=config.data.unmatched is Unmatched.skip,
+        )
     return Scorer(
         truths,
         unknown_only=unknown_only(config.scores.region.name, given["trimap"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -42,7 +42,8 @@ class Parts:
         score: Compares a matte with the truth; None without truth.
         batch_size: Images of one size that go through the network together, at most.
         writers: Images that are encoded and stored at once, at most.
-        samples: Of how many images, the first ones, there shall be pictures.
+        samples: Of how many images there shall be pictures.
+        sample_every: From one of these to the next.
         stop_on_error: Whether an image that fails ends the run.
     """
 
@@ -53,6 +54,7 @@ class Parts:
     batch_size: int
     writers: int
     samples: int
+    sample_every: int
     stop_on_error: bool
 
 
@@ -80,6 +82,7 @@ class Made:
         layers: Its layers by type.
         pixels: Foreground and alpha, (H, W, 4), uint8.
         metadata: What the photograph says of itself, if that is kept.
+        truth: What is true of it, where that came with it.
         started: When its decoding began, on the clock of `time.perf_counter`.
         draw: Draws the sample picture, if there shall be one.
     """
@@ -88,6 +91,7 @@ class Made:
     layers: dict[str, Pixels]
     pixels: NDArray[Any]
     metadata: Metadata | None
+    truth: Mapping[str, Pixels | Exception] | None
     started: float
     draw: Callable[[], Preview] | None
 
@@ -107,19 +111,19 @@ class Pipeline:
         self._tell = report
         self._stop = stop
         self._samples = parts.samples
+        self._made = 0
         self._previews: dict[str, Preview] = {}
         self._writer = Writer(parts.writers)
 
-    def run(self, items: Iterator[Sample | Exception], pairs: Sequence[Pair]) -> None:
+    def run(self, items: Iterator[tuple[Sample | Exception, Pair]]) -> None:
         """Matte everything.
 
         Args:
-            items: For each pair its sample, or why it could not be loaded.
-            pairs: What the items belong to.
+            items: Each pair's sample, or why it could not be loaded, with the pair.
         """
         with self._writer:
             waiting: Batch | None = None
-            for batch in self._batches(zip(items, pairs, strict=False)):
+            for batch in self._batches(items):
                 # The next batch is on its way to the device while this one is computed.
                 if waiting is not None:
                     self._matte(waiting)
@@ -178,12 +182,14 @@ class Pipeline:
                 self._report(record.fail(steps.explain(error)))
 
     def _pass_on(self, sample: Sample, record: ImageRecord, matte: Matte) -> None:
-        layers, pixels = steps.build(self._parts.fallback, self._parts.build_layers, record, matte)
+        parts = self._parts
+        layers, pixels = steps.build(parts.fallback, parts.build_layers, sample, record, matte)
         draw = None
-        if self._samples:
+        if self._samples and self._made % parts.sample_every == 0:
             self._samples -= 1
             draw = partial(strip, sample.src, pixels, matte)
-        made = Made(record, layers, pixels, sample.metadata, sample.started, draw)
+        self._made += 1
+        made = Made(record, layers, pixels, sample.metadata, sample.truth, sample.started, draw)
         self._writer.submit(record, partial(self._finish, made))
 
     def _finish(self, made: Made) -> ImageRecord:
@@ -197,7 +203,7 @@ class Pipeline:
         try:
             steps.store(self._parts.sink, record, made.layers, made.metadata)
             if self._parts.score is not None:
-                steps.score(self._parts.score, record, made.pixels)
+                steps.score(self._parts.score, record, made.pixels, made.truth)
         except DiskFullError as full:
             self._stop.ask(f"{full}; make room and go on with on_existing=resume")
             record.fail(str(full))

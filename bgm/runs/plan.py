@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bgm.config.schema import Config, Unmatched
+from bgm.config.video import DataKind
 from bgm.data import Pair, describe, find_pairs
+from bgm.data.video.demo import ensure_demo
 from bgm.errors import DataError
 from bgm.evaluation import Scorer
-from bgm.outputs import LayerBuilder, LayerSpec
+from bgm.layers import LayerSpec
+from bgm.outputs import LayerBuilder
+from bgm.outputs.video.encoder import try_format
 from bgm.records.record import ImageRecord
-from bgm.runs.build import create_scorer, layer_specs
+from bgm.runs.build import create_scorer, kept_layers
+from bgm.runs.clips import PlannedClip, plan_clips
 from bgm.runs.preflight import check_paths
 from bgm.storage import locate
 
@@ -26,9 +31,10 @@ class Plan:
         output_dir: Where to write.
         pairs: Every photograph with its plate.
         unmatched: Records of files that have no partner.
-        specs: The layers to keep of each matte.
+        specs: How the layers are stored that are kept of each matte.
         build_layers: What makes them.
         score: Compares a matte with the truth; None without truth.
+        clips: The clips, where they are what is matted; `pairs` is empty then.
     """
 
     config: Config
@@ -38,9 +44,12 @@ class Plan:
     specs: list[LayerSpec]
     build_layers: LayerBuilder
     score: Scorer | None
+    clips: list[PlannedClip] | None = None
 
     def inputs(self) -> Mapping[str, Mapping[str, Path]]:
         """The files that each image is made from and compared with, by name and kind."""
+        if self.clips is not None:
+            return {clip.name: clip.shot.inputs() for clip in self.clips}
         truths = self.score.files if self.score else lambda name: {}
         return {
             pair.name: {"src": pair.src, "bgr": pair.bgr, **truths(pair.name)}
@@ -58,7 +67,11 @@ def make_plan(config: Config, output_dir: Path) -> Plan:
     Raises:
         BgmError: A path does not exist, files do not fit together, or there is nothing to do.
     """
+    if config.data.kind is DataKind.video:
+        ensure_demo(Path(config.data.src))
     check_paths(config, output_dir)
+    if config.data.kind is DataKind.video:
+        return _plan_clips(config, output_dir)
     pairing = find_pairs(
         locate(config.data.src),
         locate(config.data.bgr),
@@ -67,13 +80,36 @@ def make_plan(config: Config, output_dir: Path) -> Plan:
     if not pairing.pairs:
         what = describe(pairing.leftovers, "file without partner")
         raise DataError(f"no photograph has a background\n{what}")
-    specs = layer_specs(config.outputs)
+    layers = kept_layers(config.outputs)
     return Plan(
         config=config,
         output_dir=output_dir,
         pairs=pairing.pairs,
         unmatched=[ImageRecord(name, "unmatched", why) for name, why in pairing.leftovers.items()],
-        specs=specs,
-        build_layers=LayerBuilder(specs),
+        specs=[layer.spec for layer in layers],
+        build_layers=LayerBuilder(layers),
         score=create_scorer(config, pairing.pairs),
+    )
+
+
+def _plan_clips(config: Config, output_dir: Path) -> Plan:
+    layers = kept_layers(config.outputs)
+    for layer in layers:
+        form = config.outputs.formats.get(layer.spec.format)
+        if form is not None:
+            channels = layer.channels
+            if channels == 4 and getattr(layer.settings, "background", None) is not None:
+                channels = 3
+            key = f"outputs.{layer.name}.format={layer.spec.format}"
+            try_format(key, form, channels, layer.spec.bits)
+    clips, others = plan_clips(config)
+    return Plan(
+        config=config,
+        output_dir=output_dir,
+        pairs=[],
+        unmatched=others,
+        specs=[layer.spec for layer in layers],
+        build_layers=LayerBuilder(layers),
+        score=create_scorer(config, []),
+        clips=clips,
     )

@@ -10,17 +10,18 @@ from pathlib import Path
 from PIL import Image
 
 from bgm.config.schema import Config
+from bgm.config.video import DataKind
 from bgm.data import Pair
 from bgm.data.kinds import why_missing
-from bgm.data.named_colours import parse_colour
+from bgm.data.video.plates import own_plate
+from bgm.data.video.sequence import is_pattern
 from bgm.errors import ConfigError
-from bgm.outputs import LayerSpec
+from bgm.layers import LAYERS, LayerSpec
 from bgm.storage import RemotePath, is_remote, local_copy, locate, write_object
 
 log = logging.getLogger(__name__)
 
 _LOOKED_AT = 20
-_CHANNELS = {"com": 4, "pha": 1, "fgr": 3, "err": 1, "ref": 1}
 _BYTES_PER_PIXEL = {"png": 0.8, "jpg": 0.3, "webp": 0.3, "tiff": 1.0}  # and channel, cautiously
 
 
@@ -34,6 +35,8 @@ def check_paths(config: Config, output_dir: Path) -> None:
         path = getattr(config.data, key)
         if path is None:
             continue
+        if config.data.kind is DataKind.video and _is_of_clips(key, path):
+            continue
         if not locate(path).exists():
             raise ConfigError(f"data.{key}={path}: {why_missing(locate(path))}")
         if output_dir.resolve() == locate(path).resolve():
@@ -42,13 +45,15 @@ def check_paths(config: Config, output_dir: Path) -> None:
             )
     if config.checkpoints_dir is not None and not locate(config.checkpoints_dir).is_dir():
         raise ConfigError(f"checkpoints_dir={config.checkpoints_dir}: no such directory")
-    background = config.outputs.com.background
-    is_path = background is not None and parse_colour(background) is None
-    if is_path and not locate(str(background)).is_file():
-        raise ConfigError(
-            f"outputs.com.background={background}: neither a colour (white, '#00ff88') nor an "
-            "image file"
-        )
+    for name, layer in LAYERS.items():
+        layer.check_files(config.outputs.layer(name))
+
+
+def _is_of_clips(key: str, path: str) -> bool:
+    """Whether a setting names no file, but where in clips or in which files to look."""
+    if key == "bgr" and own_plate(path) is not None:
+        return True
+    return is_pattern(Path(path)) and Path(path).parent.is_dir()
 
 
 def create_output_dir(output_dir: Path) -> None:
@@ -83,7 +88,7 @@ def warn_of_little_space(
     ]
     if not pixels:
         return
-    per_pixel = sum(_BYTES_PER_PIXEL[spec.format] * _CHANNELS[spec.type] for spec in specs)
+    per_pixel = sum(_BYTES_PER_PIXEL[spec.format] * LAYERS[spec.type].channels for spec in specs)
     needed = len(pairs) * sum(pixels) / len(pixels) * per_pixel
     free = shutil.disk_usage(output_dir).free
     if needed > free:

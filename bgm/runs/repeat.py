@@ -22,7 +22,7 @@ from bgm.storage import locate
 log = logging.getLogger(__name__)
 
 
-_OWN = ("output_dir", "on_existing", "tracking", "repeat")
+_OWN = ("output_dir", "on_existing", "tracking", "engine", "repeat")
 """Settings of the new run, whatever those of the old one were."""
 
 
@@ -48,7 +48,7 @@ def load_settings(config: Config, given: Collection[str]) -> Config:
         if key.split(".")[0] not in _OWN and key not in PATHS:
             raise ConfigError(
                 f"{key} cannot be given with repeat, which takes the settings from "
-                f"{snapshot}; only paths, {', '.join(_OWN[:3])} can"
+                f"{snapshot}; only paths, {', '.join(_OWN[:4])} can"
             )
     new = OmegaConf.structured(config)
     old = OmegaConf.create(snapshot.read_text(encoding="utf-8"))

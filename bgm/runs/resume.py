@@ -18,6 +18,7 @@ from bgm.outputs import output_path
 from bgm.records.atomic import PARTIAL_SUFFIX
 from bgm.records.directory import IMAGES_FILE, RUN_FILE, RunDirectory
 from bgm.records.record import ImageRecord
+from bgm.runs.clips import ClipWork, split_clips
 from bgm.runs.plan import Plan
 from bgm.storage import RemotePath, is_remote, list_objects, locate
 
@@ -28,7 +29,7 @@ _DONE = ("written", "skipped")
 
 def split(
     plan: Plan, directory: RunDirectory, checkpoint: CheckpointInfo | None
-) -> tuple[list[Pair], list[ImageRecord]]:
+) -> tuple[list[Pair], list[ImageRecord], ClipWork | None]:
     """Apply `on_existing`: tell what is to be done from what needs no work.
 
     Args:
@@ -37,19 +38,23 @@ def split(
         checkpoint: The weights.
 
     Returns:
-        The pairs to matte, and records of the others, with what an earlier run knew about them.
+        The pairs to matte, and records of the others, with what an earlier run knew about them;
+        of clips what there is to do of those.
 
     Raises:
         ConfigError: There are outputs and that is an error, or they are of another run.
     """
     policy = plan.config.on_existing
-    if policy is OnExisting.overwrite:
-        return plan.pairs, []
-    if policy is OnExisting.error:
-        refuse_existing(plan, directory)
-        return plan.pairs, []
     if policy is OnExisting.resume:
         check_same_settings(directory, to_plain(plan.config), checkpoint)
+    if plan.clips is not None:
+        work, settled = split_clips(plan.config, plan.clips, plan.specs, directory)
+        return [], settled, work
+    if policy is OnExisting.overwrite:
+        return plan.pairs, [], None
+    if policy is OnExisting.error:
+        refuse_existing(plan, directory)
+        return plan.pairs, [], None
     records = directory.read_records()
     todo, done = [], []
     exists = _existing(directory.path)
@@ -62,7 +67,7 @@ def split(
             done.append(replace(record, status="skipped", error=None, files=files))
         else:
             todo.append(pair)
-    return todo, done
+    return todo, done, None
 
 
 def refuse_existing(plan: Plan, directory: RunDirectory) -> None:

@@ -7,10 +7,13 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from threading import Lock
 
+import torch
+
 from bgm.config.schema import Config
 from bgm.data import Pair
 from bgm.data.datasets import Sample
 from bgm.data.shelf import Shelf
+from bgm.inference.device import helper_threads
 from bgm.inference.matting import Matting
 from bgm.inference.remember import Remembering
 
@@ -36,6 +39,7 @@ class Reuse:
         settings = {k: v for k, v in vars(config.data).items() if k not in _NOT_OF_PICTURES}
         self._how = (repr(settings), config.outputs.metadata)
         self._network = (config.precision, config.runtime.name)
+        self._loaders = config.data.workers or helper_threads(torch.get_num_threads())
         self._lock = Lock()
         self._loading_ms = 0.0
         self._coarse: Remembering | None = None
@@ -74,14 +78,11 @@ class Reuse:
 
         return recall
 
-    def spared_seconds(self, loaders: int) -> float:
-        """About how much longer the job would have taken by itself.
-
-        Args:
-            loaders: Threads that load side by side.
-        """
+    @property
+    def spared_seconds(self) -> float:
+        """About how much longer the job would have taken by itself: it loads side by side."""
         coarse_ms = 0.0 if self._coarse is None else self._coarse.spared_ms
-        return (self._loading_ms / loaders + coarse_ms) / 1000
+        return (self._loading_ms / self._loaders + coarse_ms) / 1000
 
 
 def _is_unchanged(sample: Sample, pair: Pair) -> bool:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
-from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +11,21 @@ import cv2
 import torch
 
 from bgm.config.identity import settings_hash
-from bgm.config.schema import Config, OnExisting, OnOutOfMemory
-from bgm.data import Pair, leave_limit_to_settings, prefetch
-from bgm.data.datasets import Sample, ZipDataset
+from bgm.config.schema import Config, OnExisting
+from bgm.data import Pair, leave_limit_to_settings
 from bgm.errors import WriteError
-from bgm.inference.device import default_threads, helper_threads, keep_freed_memory, set_threads
-from bgm.inference.fallback import Fallback
+from bgm.inference.device import default_threads, keep_freed_memory, set_threads
 from bgm.inference.matting import Matting
 from bgm.inference.memory import MemoryMeter
-from bgm.outputs import PictureFolders
-from bgm.records.alignments import Alignments
-from bgm.records.directory import STATUS_FILE, RunDirectory
+from bgm.records.directory import RunDirectory
 from bgm.records.record import ImageRecord
 from bgm.records.summary import Summary, Tally
 from bgm.records.timing import Timer
 from bgm.runs import steps
-from bgm.runs.build import create_trackers, load_network, samples_wanted
+from bgm.runs.build import create_trackers, load_network
+from bgm.runs.clips import ClipWork
+from bgm.runs.engines import Engine, LocalEngine
 from bgm.runs.interruption import StopRequest
-from bgm.runs.pipeline import Parts, Pipeline
 from bgm.runs.plan import Plan, make_plan
 from bgm.runs.preflight import create_output_dir, warn_of_little_space
 from bgm.runs.provenance import describe
@@ -56,6 +50,7 @@ class Run:
         earlier: Files of earlier runs that give way, by image.
         matting: The network.
         trackers: Who is told.
+        clips: What there is to do of clips, where they are what is matted.
         reuse: What it shares with other jobs of its sweep; None if it shares nothing.
     """
 
@@ -66,7 +61,14 @@ class Run:
     earlier: dict[str, list[str]]
     matting: Matting
     trackers: list[Tracker]
+    clips: ClipWork | None = None
     reuse: Reuse | None = None
+
+    @property
+    def images(self) -> int:
+        """How many images it is asked for; of clips about how many frames."""
+        todo = len(self.pairs) if self.clips is None else self.clips.frames
+        return todo + len(self.settled)
 
 
 def prepare(
@@ -74,7 +76,9 @@ def prepare(
     output_dir: Path,
     matting: Matting | None = None,
     working: Path | None = None,
+    engine: Engine | None = None,
     *,
+    console: bool = True,
     shares: bool = False,
 ) -> Run:
     """Check everything that can be checked, load the network, make the output directory.
@@ -84,6 +88,8 @@ def prepare(
         output_dir: Where to write.
         matting: The network, if it is loaded already.
         working: Where on this machine the run keeps its records, if `output_dir` is not here.
+        engine: Who will do the work; None for this process.
+        console: Whether the run is shown to a person.
         shares: Whether pictures and coarse results are shared with other runs of this process.
 
     Raises:
@@ -91,10 +97,10 @@ def prepare(
     """
     set_up_process(config)
     plan = make_plan(config, output_dir)
-    matting = matting or load_network(config)
+    matting = matting or load_network((engine or LocalEngine()).settings_here(config))
     if config.repeat is not None and matting.checkpoint is not None:
         check_same(locate(config.repeat), plan.inputs(), matting.checkpoint)
-    run = _open(plan, matting, working)
+    run = _open(plan, matting, working, console=console)
     if shares:
         run.reuse = Reuse(config)
         run.reuse.remember_coarse(matting)
@@ -110,16 +116,16 @@ def set_up_process(config: Config) -> None:
     cv2.setRNGSeed(config.seed)  # RANSAC of the alignment
 
 
-def _open(plan: Plan, matting: Matting, working: Path | None) -> Run:
+def _open(plan: Plan, matting: Matting, working: Path | None, *, console: bool) -> Run:
     """Make and lock the directory; tell what is to be done there from what is done."""
     config = plan.config
-    trackers = create_trackers(config.tracking, plan.output_dir)
+    trackers = create_trackers(config.tracking, plan.output_dir, console=console)
     create_output_dir(plan.output_dir)
     directory = RunDirectory(plan.output_dir, working)
     directory.working.mkdir(parents=True, exist_ok=True)
     directory.lock()
     try:
-        pairs, done = split(plan, directory, matting.checkpoint)
+        pairs, done, clips = split(plan, directory, matting.checkpoint)
         overwrites = config.on_existing is OnExisting.overwrite
         earlier = directory.remember_files() if overwrites else {}
         remove_partial_files(plan.output_dir, [spec.type for spec in plan.specs])
@@ -135,26 +141,37 @@ def _open(plan: Plan, matting: Matting, working: Path | None) -> Run:
         earlier=earlier,
         matting=matting,
         trackers=trackers,
+        clips=clips,
     )
 
 
-def execute(run: Run, resolved: dict[str, Any]) -> Summary:
+def execute(run: Run, resolved: dict[str, Any], engine: Engine | None = None) -> Summary:
     """Matte every pair of a run.
 
     Args:
         run: What `prepare` returned.
         resolved: The configuration as nested plain values, for the records.
+        engine: Who does the work; None for this process.
 
     Returns:
         The summary. Images that failed are counted in it, not raised.
     """
-    images = len(run.pairs) + len(run.settled)
-    facts = describe(run.matting.device, run.matting.checkpoint)
+    engine = engine or LocalEngine()
+    images = run.images
+    facts = {**describe(run.matting.device, run.matting.checkpoint), **engine.facts}
     tally = Tally()
     for record in run.settled:
         tally.add(record)
-    memory, clock, stop = MemoryMeter(run.matting.device), Timer(), StopRequest()
+    memory, clock = MemoryMeter(run.matting.device), Timer()
+    stop = StopRequest(promise=engine.promise)
     status, error = "failed", None
+
+    def report(record: ImageRecord, preview: Preview | None) -> None:
+        tally.add(record)
+        run.directory.append(record)
+        for tracker in run.trackers:
+            tracker.image(record, preview)
+
     try:
         with stop:
             facts["config_sha256"] = settings_hash(resolved)
@@ -166,11 +183,12 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
                 facts,
                 run.settled,
                 run.directory.working,
+                "images" if run.clips is None else "frames",
             )
             for tracker in run.trackers:
                 tracker.start(info)
             with memory, clock:
-                _matte_all(run, tally, stop)
+                engine.matte_all(run, report, stop)
         status = "interrupted" if stop.interrupted else "failed" if stop.reason else "finished"
         error = stop.reason
     except WriteError as unwritable:  # the records: without them a run is not worth going on with
@@ -179,10 +197,10 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
         error = steps.explain(unforeseen)
         raise
     finally:
-        seconds = clock.ms / 1000
-        spared = 0.0 if run.reuse is None else run.reuse.spared_seconds(_loaders(run))
+        figures = _asked_for(run, tally, status), clock.ms / 1000, status, error
+        spared = 0.0 if run.reuse is None else run.reuse.spared_seconds
         summary = replace(
-            tally.summarize(images, seconds, status, error, spared_seconds=spared),
+            tally.summarize(*figures, spared_seconds=spared),
             peak_memory_mib=memory.peak_mib,
             device_peak_memory_mib=memory.device_peak_mib,
         )
@@ -190,6 +208,11 @@ def execute(run: Run, resolved: dict[str, Any]) -> Summary:
     if summary.error is not None:
         log.error("stopped: %s", summary.error)
     return summary
+
+
+def _asked_for(run: Run, tally: Tally, status: str) -> int:
+    """Images that the run was asked for; how many a clip has is known in the end."""
+    return tally.done if run.clips is not None and status == "finished" else run.images
 
 
 def _finish(run: Run, summary: Summary) -> Summary:
@@ -204,58 +227,3 @@ def _finish(run: Run, summary: Summary) -> Summary:
     finally:
         run.directory.release()
     return summary
-
-
-def _matte_all(run: Run, tally: Tally, stop: StopRequest) -> None:
-    """Matte every pair, unless and until the run is asked to stop."""
-    config = run.plan.config
-    parts = Parts(
-        fallback=Fallback(run.matting.predictor, use_cpu=config.device.oom is OnOutOfMemory.cpu),
-        build_layers=run.plan.build_layers,
-        sink=PictureFolders(
-            run.plan.output_dir, run.plan.specs, config.outputs.png_level, run.earlier
-        ),
-        score=run.plan.score,
-        batch_size=config.data.batch_size,
-        writers=config.outputs.workers or helper_threads(torch.get_num_threads()),
-        samples=samples_wanted(config.tracking),
-        stop_on_error=config.on_error.name == "stop",
-    )
-
-    def report(record: ImageRecord, preview: Preview | None) -> None:
-        tally.add(record)
-        run.directory.append(record)
-        for tracker in run.trackers:
-            tracker.image(record, preview)
-
-    with closing(_samples(run)) as samples:
-        Pipeline(parts, report, stop).run(samples, run.pairs)
-
-
-def _loaders(run: Run) -> int:
-    return run.plan.config.data.workers or helper_threads(torch.get_num_threads())
-
-
-def _samples(run: Run) -> Generator[Sample | Exception, None, None]:
-    data = run.plan.config.data
-    dataset = ZipDataset(
-        run.pairs,
-        align=data.align,
-        alignments=known_alignments(run.plan) if data.align else None,
-        resize_background=data.resize_background,
-        max_pixels=round(data.max_megapixels * 1e6),
-        metadata=run.plan.config.outputs.metadata,
-    )
-    load: Callable[[int], Sample] = partial(steps.load, dataset)
-    if run.reuse is not None:
-        load = run.reuse.remember_samples(load, run.pairs)
-    return prefetch(load, len(dataset), _loaders(run), lambda index: run.pairs[index].name)
-
-
-def known_alignments(plan: Plan) -> Alignments:
-    """What this run, the run that it repeats and the other jobs of its sweep found before."""
-    output_dir = plan.output_dir
-    earlier = [Path(plan.config.repeat)] if plan.config.repeat is not None else []
-    if (output_dir / STATUS_FILE).exists():
-        earlier += [path.parent for path in output_dir.parent.glob(f"*/{STATUS_FILE}")]
-    return Alignments(output_dir, earlier)

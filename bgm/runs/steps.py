@@ -7,7 +7,7 @@ and turns errors into records with `explain`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -91,7 +91,11 @@ def matte(
 
 
 def build(
-    fallback: Fallback, build_layers: LayerBuilder, record: ImageRecord, matte: Matte
+    fallback: Fallback,
+    build_layers: LayerBuilder,
+    sample: Sample,
+    record: ImageRecord,
+    matte: Matte,
 ) -> tuple[dict[str, Pixels], NDArray[Any]]:
     """Make the layers of a matte, where it is if there is memory for them.
 
@@ -101,7 +105,7 @@ def build(
 
     def make(matte: Matte) -> tuple[dict[str, Pixels], NDArray[Any]]:
         pixels = to_rgba8(matte)
-        return build_layers(matte, pixels), pixels
+        return build_layers(matte, sample.src, sample.bgr, pixels, sample.seconds), pixels
 
     with Timer() as building:
         made, remark = fallback.build(matte, make)
@@ -127,11 +131,16 @@ def store(
     record.timings.encode_ms = encoding.ms
 
 
-def score(scorer: Scorer, record: ImageRecord, pixels: NDArray[Any]) -> None:
+def score(
+    scorer: Scorer,
+    record: ImageRecord,
+    pixels: NDArray[Any],
+    truth: Mapping[str, Pixels | Exception] | None = None,
+) -> None:
     """Compare the matte with its truth; a truth that cannot be used is told in the record."""
     with Timer() as scoring:
         try:
-            record.scores = scorer(record.name, pixels[:, :, 3], pixels[:, :, :3])
+            record.scores = scorer(record.name, pixels[:, :, 3], pixels[:, :, :3], truth)
             truths = scorer.files(record.name)
             record.inputs |= {kind: fingerprint(path) for kind, path in truths.items()}
         except Exception as error:  # the matte is stored all the same

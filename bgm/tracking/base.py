@@ -28,6 +28,8 @@ class RunInfo:
         facts: Versions, machine, checkpoint.
         settled: Records of images that need no work; they are counted in `images`.
         working: Its directory on this machine, where that is another one.
+        unit: What the images are: `images`, or the `frames` of clips, of which `images` is an
+            estimate.
     """
 
     output_dir: Path
@@ -36,6 +38,7 @@ class RunInfo:
     facts: dict[str, Any]
     settled: Sequence[ImageRecord] = ()
     working: Path | None = None
+    unit: str = "images"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 _NAME_WIDTH = 40
 _NAMED = 10
+_SECONDS_BETWEEN_FRAMES = 5.0
 
 
 class ConsoleHandler(logging.Handler):
@@ -47,10 +48,11 @@ class ConsoleTracker:
         self._begun = 0
         self._failed: list[str] = []
         self._started = time.perf_counter()
+        self._said = 0.0
         self._progress = Progress(
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]:.2f} images/s"),
+            TextColumn("{task.fields[speed]:.2f} " + run.unit + "/s"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[current]}", markup=False),
             disable=not rich.get_console().is_terminal,
@@ -65,7 +67,7 @@ class ConsoleTracker:
             if record.error is not None:
                 log.warning("%s: %s: %s", printable(record.name), record.status, record.error)
         if skipped:
-            log.info("%d images are done already", skipped)
+            log.info("%d %s are done already", skipped, run.unit)
 
     def image(self, record: ImageRecord, preview: Preview | None) -> None:
         """Advance the bar; failures are always said aloud."""
@@ -81,19 +83,29 @@ class ConsoleTracker:
             log.warning("%s: %s: %s", name, record.status, record.error)
         for remark in record.remarks:
             log.info("%s: %s", name, remark)
-        if record.error is None and self._progress.disable:
+        if record.error is None and self._progress.disable and self._is_due():
             done = f"{self._done}/{self._run.images}"
-            log.info("%s %s: %s, %.2f images/s", done, name, record.status, speed)
+            log.info("%s %s: %s, %.2f %s/s", done, name, record.status, speed, self._run.unit)
+
+    def _is_due(self) -> bool:
+        """Whether a line is worth it: of every image, of frames every few seconds."""
+        now = time.perf_counter()
+        if self._run.unit != "frames" or now - self._said >= _SECONDS_BETWEEN_FRAMES:
+            self._said = now
+            return True
+        return False
 
     def finish(self, summary: Summary) -> None:
         """Take the bar away and print the figures."""
         self._progress.stop()
         console = rich.get_console()
-        console.print(_headline(summary), markup=False, highlight=False)
+        console.print(_headline(summary, self._run.unit), markup=False, highlight=False)
         if summary.stages:
             console.print(_table(summary))
         if summary.scores:
-            console.print(scores_table(summary.scores, f"mean of {summary.scored} images"))
+            console.print(
+                scores_table(summary.scores, f"mean of {summary.scored} {self._run.unit}")
+            )
         if self._failed:
             names = ", ".join(self._failed[:_NAMED])
             more = f" and {len(self._failed) - _NAMED} more" if len(self._failed) > _NAMED else ""
@@ -104,14 +116,14 @@ class ConsoleTracker:
         console.print(where, soft_wrap=True, markup=False, highlight=False)
 
 
-def _headline(summary: Summary) -> str:
+def _headline(summary: Summary, unit: str) -> str:
     """What became of the images, in one line."""
     counts = [
         f"{getattr(summary, status)} {status}"
         for status in ("written", "failed", "skipped", "unmatched")
         if status == "written" or getattr(summary, status)
     ]
-    line = f"{', '.join(counts)}; {summary.images_per_second:.2f} images/s"
+    line = f"{', '.join(counts)}; {summary.images_per_second:.2f} {unit}/s"
     return line if summary.status == "finished" else f"{summary.status}: {line}"
 
 

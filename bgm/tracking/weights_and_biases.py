@@ -14,6 +14,7 @@ from bgm.tracking.wandb_session import WandbSession
 _SCORES = tuple(SHOWN)
 _TIMES = tuple(stage.name for stage in fields(Timings))
 _ALIGNMENT = ("applied", "reason", "matches", "inliers", "shift_px")
+_MOST_ROWS = 10_000  # of the table: a clip has more frames than anybody reads, or memory holds
 _COLUMNS: list[str | int] = [
     *("name", "status", "error", "width", "height", "refined"),
     *(f"align/{part}" for part in _ALIGNMENT),
@@ -32,24 +33,28 @@ class WandbTracker:
     def __init__(self, settings: TrackerSettings) -> None:
         self._settings = settings
         self._rows: list[list[Any]] = []
+        self._done = 0
 
     def start(self, run: RunInfo) -> None:
         """Start the W&B run in the run's own directory."""
-        self._rows = [_row(record) for record in run.settled]
+        self._rows = [_row(record) for record in run.settled[:_MOST_ROWS]]
+        self._done = len(run.settled)
         self._started = time.perf_counter()
         config = {**run.config, "facts": run.facts}
         self._session = WandbSession(self._settings, run.working or run.output_dir, config)
 
     def image(self, record: ImageRecord, preview: Preview | None) -> None:
         """Log the running figures, keep the row, show the sample if it is one."""
-        self._rows.append(_row(record))
+        self._done += 1
+        if len(self._rows) < _MOST_ROWS:
+            self._rows.append(_row(record))
         figures: dict[str, Any] = {
             f"time/{stage}": value
             for stage in _TIMES
             if (value := getattr(record.timings, stage)) is not None
         }
-        figures["images"] = len(self._rows)
-        figures["images_per_second"] = len(self._rows) / (time.perf_counter() - self._started)
+        figures["images"] = self._done
+        figures["images_per_second"] = self._done / (time.perf_counter() - self._started)
         if preview is not None:
             figures["samples"] = self._session.wandb.Image(preview, caption=record.name)
         self._session.run.log(figures)

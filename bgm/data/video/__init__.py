@@ -1,0 +1,1 @@
+"""Clips: videos and numbered pictures, read frame by frame."""
