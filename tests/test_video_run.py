@@ -208,6 +208,36 @@ def test_one_bad_clip_fails_alone(bgm, clip, plate, tmp_path):
     assert sum(record["status"] == "written" for record in found.values()) == 4
 
 
+def test_parts_of_a_format_are_settings(bgm, clip, plate, tmp_path):
+    """What is changed of a format is recorded with the rest of it, and repeats the run."""
+    command = [*QUICK, "outputs=video", "outputs.types=[com]", "data.end=2f"]
+    command += [f"data.src={clip}", f"data.bgr={plate}", "outputs.com.background=white"]
+    done = bgm(*command, "outputs.com.format=mp4", "+outputs.formats.mp4.options.crf=40")
+    assert done.code == 0, done.out + done.err
+    written = json.loads((tmp_path / "out/run.json").read_text())["config"]["outputs"]["formats"]
+    assert written["mp4"]["options"] == {"preset": "veryfast", "crf": "40"}
+    assert written["mp4"]["even"] is True
+    again = bgm("repeat=out", "output_dir=again")
+    assert again.code == 0, again.out + again.err
+    both = [tmp_path / name / "com/take.mp4" for name in ("out", "again")]
+    assert both[0].read_bytes() == both[1].read_bytes()
+
+
+def test_a_part_begins_at_nought_with_its_sound(bgm, plate, tmp_path):
+    source = write_clip(
+        tmp_path / "take.mov", moving_frames(25), sound="pcm_s16le", timecode="01:00:00:00"
+    )
+    done = bgm(
+        *(*QUICK, "outputs=video", "outputs.types=[com]", "data.start=10f", "data.end=0.8"),
+        *(f"data.src={source}", f"data.bgr={plate}"),
+    )
+    assert done.code == 0, done.out + done.err
+    path = tmp_path / "out/com/take.mov"
+    assert [frame.time for frame in shown(path)] == [512 * number for number in range(10)]
+    assert VideoFile(path, "x").probe().timecode == "01:00:00:10"
+    assert length(path) == pytest.approx(0.4, abs=0.03)
+
+
 def test_a_composite_on_a_clip_that_is_looped(bgm, clip, plate, tmp_path):
     """The background of a frame is what the other clip shows at that time."""
     colours = [(200, 30, 30), (30, 200, 60), (20, 20, 220)]

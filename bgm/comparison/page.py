@@ -16,7 +16,7 @@ from bgm import __version__
 from bgm.comparison.compare import Comparison
 from bgm.comparison.gallery import GalleryImage, make_gallery
 from bgm.comparison.plots import plot_scores
-from bgm.comparison.tables import cells, headings, to_csv, to_json, to_markdown, to_terminal
+from bgm.comparison.tables import tables, to_csv, to_json, to_markdown, to_terminal
 from bgm.data import leave_limit_to_settings
 
 PAGE = "comparison.html"
@@ -34,7 +34,6 @@ def write_comparison(comparison: Comparison, output_dir: Path, page_mb: float) -
     """
     leave_limit_to_settings()
     console = rich.get_console()
-    console.print(f"{len(comparison.runs)} runs; * marks the best", highlight=False)
     for table in to_terminal(comparison, console.width):
         console.print(table)
     page = output_dir / PAGE
@@ -60,8 +59,7 @@ def render_page(comparison: Comparison, gallery: Sequence[GalleryImage]) -> str:
     return environment.get_template("comparison.html.jinja").render(
         runs=runs,
         failed=sum(run.failed for run in runs),
-        headings=headings(comparison),
-        rows=list(cells(comparison)),
+        tables=tables(comparison),
         labels=labels,
         plots=plot_scores(runs, labels),
         gallery=gallery,

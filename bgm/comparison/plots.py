@@ -13,7 +13,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bgm.comparison.compare import FORWARD, FinishedRun, score_metric
+from bgm.comparison.figures import FORWARD, score_metric
+from bgm.comparison.finished import FinishedRun
 from bgm.records.summary import SHOWN
 
 # Colours that stand for CSS variables of the page, so that the plots follow light and dark.

@@ -16,6 +16,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bgm.config.engine import EngineConfig
+from bgm.config.experiments import ComparisonSettings
 from bgm.config.video import FORMATS_FOLDER, ClipDataConfig, DataKind, VideoFormat, load_format
 from bgm.data.kinds import is_film
 from bgm.errors import ConfigError
@@ -233,7 +234,7 @@ class TrackingConfig:
 
 
 @dataclass
-class Config:
+class Config(ComparisonSettings):
     """One run of `bgm`."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -258,6 +259,7 @@ class Config:
     output_dir: str = MISSING
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_count("threads", self.threads)
         require(self.sweep_cache_mb >= 0, "sweep_cache_mb", self.sweep_cache_mb, "0 or more")
         require(0 <= self.seed < 2**31, "seed", self.seed, f"from 0 to {2**31 - 1}")
@@ -323,16 +325,15 @@ class BenchmarkConfig:
 
 
 @dataclass
-class CompareConfig:
+class CompareConfig(ComparisonSettings):
     """One run of `bgm-compare`."""
 
     runs: list[str] = MISSING
-    page_mb: float = 30.0
     output_dir: str = MISSING
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(bool(self.runs), "runs", "[]", "at least one directory")
-        require(0 < self.page_mb < math.inf, "page_mb", self.page_mb, "above 0 and finite")
 
 
 @dataclass

@@ -18,6 +18,7 @@ from bgm.data.pixels import white
 from bgm.inference.sparse import SparseRefiner
 from bgm.networks import MattingRefine
 
+_ROWS = 32
 _COLOUR_FIRST = [33, 34, 35, 32]  # residual and alpha in what the coarse pass knows
 
 
@@ -115,11 +116,17 @@ def _framed(*maps: Tensor) -> Tensor:
 
 
 def _add_source(whole: Tensor, src: Tensor) -> Tensor:
-    """Add the source to the residual in (H, W, 4), leave alpha; clamp to [0, 1]."""
-    pixels = src.numpy()
-    opaque = cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA)
-    opaque[..., 3] = 0
-    summed = cv2.addWeighted(
-        opaque, 1 / white(src.dtype), whole.numpy(), 1.0, 0.0, dtype=cv2.CV_32F
-    )
-    return torch.from_numpy(summed).clamp_(0, 1)
+    """Add the source to the residual in (H, W, 4), leave alpha; clamp to [0, 1]; all in place.
+
+    A few rows at a time, which stay in the processor's cache from one step to the next.
+    """
+    for top in range(0, len(whole), _ROWS):
+        rows = whole[top : top + _ROWS]
+        opaque = cv2.cvtColor(src[top : top + _ROWS].numpy(), cv2.COLOR_RGB2RGBA)
+        opaque[..., 3] = 0
+        residual = rows.numpy()
+        cv2.addWeighted(
+            opaque, 1 / white(src.dtype), residual, 1.0, 0.0, dst=residual, dtype=cv2.CV_32F
+        )
+        rows.clamp_(0, 1)
+    return whole

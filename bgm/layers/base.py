@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from bgm.inference.matte import Matte
 
-VIDEO_FORMATS = frozenset(path.stem for path in (conf_directory() / "format").glob("*.yaml"))
-"""Formats of videos: each is a file in `conf/format/`."""
+VIDEO_FORMATS = frozenset(path.stem for path in (conf_directory() / "formats").glob("*.yaml"))
+"""Formats of videos: each is a file in `conf/formats/`."""
 
 if TYPE_CHECKING:
     Format = Enum("Format", ["png", "jpg", "webp", "tiff"])

@@ -7,7 +7,6 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from bgm.config.schema import Config, OnExisting, Unmatched
 from bgm.config.video import parse_rate
 from bgm.data import Pair, read_ahead
 from bgm.data.datasets import Sample
-from bgm.data.video.clip import ClipInfo, Range
+from bgm.data.video.clip import ClipInfo, Frame, Range
 from bgm.data.video.container import VideoFile
 from bgm.data.video.find import Reading, Shot, find_shots
 from bgm.data.video.points import parse_point
@@ -152,19 +151,30 @@ class ClipWork:
     def items(self, sink: VideoSink) -> Generator[tuple[Sample | Exception, Pair], None, None]:
         """Every frame with what belongs to it, decoded ahead; the sink is told of each."""
         for clip, done in self.clips:
-            self._begun[clip.name] = (clip, time.perf_counter())
-            sink.begin(self._plan(clip))
+            started = time.perf_counter()
+            zero: int | None = None
             try:
                 with closing(read_ahead(self._samples(clip), _AHEAD)) as frames:
                     for frame, pair, sample in frames:
+                        if zero is None:
+                            # A part begins with its first frame, a whole clip where it began.
+                            zero = 0 if clip.wanted.start is None else frame.time
+                            self._begun[clip.name] = (clip, started)
+                            sink.begin(self._plan(clip, zero))
                         if pair.name in done:
                             continue
-                        sink.expect(pair.name, frame)
+                        sink.expect(pair.name, self._moved(clip, frame, zero))
                         yield sample, pair
             except BgmError as error:  # of the clip, not of a frame
                 path = clip.shot.inputs()["src"]
                 yield error, Pair(clip.name, path, path)
-            sink.end()
+            if zero is not None:
+                sink.end()
+
+    def _moved(self, clip: PlannedClip, frame: Frame, zero: int) -> Frame:
+        """The frame at its time in the files, shown for those that are left out behind it."""
+        duration = frame.duration and frame.duration * clip.wanted.stride
+        return replace(frame, time=frame.time - zero, duration=duration)
 
     def _samples(self, clip: PlannedClip) -> Generator[Any, None, None]:
         data = self.config.data
@@ -174,13 +184,12 @@ class ClipWork:
             for frame, pair, sample in frames:
                 yield frame, pair, _checked(sample)
 
-    def _plan(self, clip: PlannedClip) -> ClipPlan:
+    def _plan(self, clip: PlannedClip, zero: int) -> ClipPlan:
         info, wanted = clip.info, clip.wanted
-        start = Fraction(0) if wanted.start is None else wanted.start.in_seconds(info.rate)
-        end = None if wanted.end is None else wanted.end.in_seconds(info.rate)
         sound = None
         if self.config.outputs.audio and info.audio and isinstance(clip.shot.clip, VideoFile):
-            sound = SoundSource(clip.shot.clip.path, start, end)
+            is_part = wanted.end is not None
+            sound = SoundSource(clip.shot.clip.path, zero * info.time_base, is_part)
         shown = replace(info, rate=info.rate / wanted.stride)
         return ClipPlan(clip.name, shown, wanted.timecode(info), sound)
 

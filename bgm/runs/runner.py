@@ -99,7 +99,12 @@ def prepare(
     plan = make_plan(config, output_dir)
     matting = matting or load_network((engine or LocalEngine()).settings_here(config))
     if config.repeat is not None and matting.checkpoint is not None:
-        check_same(locate(config.repeat), plan.inputs(), matting.checkpoint)
+        check_same(
+            locate(config.repeat),
+            plan.inputs(),
+            matting.checkpoint,
+            of_clips=plan.clips is not None,
+        )
     run = _open(plan, matting, working, console=console)
     if shares:
         run.reuse = Reuse(config)

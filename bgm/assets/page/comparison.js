@@ -4,14 +4,13 @@ const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 const runLabels = JSON.parse(find("#runs").textContent);
 
-// The table: a click sorts, a second one the other way; rows without a value stay last.
-const body = find("tbody");
-all("th").forEach((heading, column) => {
+// The tables: a click on a heading sorts, a second one the other way; rows without a value stay last.
+all("table").forEach((table) => all("th", table).forEach((heading, column) => {
   find("button", heading).addEventListener("click", () => {
     const down = heading.getAttribute("aria-sort") === "ascending";
-    all("th").forEach((other) => other.removeAttribute("aria-sort"));
+    all("th", table).forEach((other) => other.removeAttribute("aria-sort"));
     heading.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const rows = all("tr", body).map((row) => {
+    const rows = all("tbody tr", table).map((row) => {
       const cell = row.cells[column];
       return { row, text: cell.textContent, number: parseFloat(cell.dataset.value) };
     });
@@ -21,15 +20,16 @@ all("th").forEach((heading, column) => {
       const way = numbers ? a.number - b.number : a.text.localeCompare(b.text, undefined, { numeric: true });
       return down ? -way : way;
     };
-    body.append(...rows.sort(order).map((entry) => entry.row));
+    find("tbody", table).append(...rows.sort(order).map((entry) => entry.row));
   });
-});
+}));
 
-// A row and its points in the plots light up together.
-all("tr", body).forEach((row) => {
-  const points = all(`svg g[id$="-${row.dataset.run}"]`).filter((g) => /^(front|distribution)-/.test(g.id));
-  const light = (on) => [row, ...points].forEach((one) => one.classList.toggle("lit", on));
-  [row, ...points].forEach((one) => {
+// The rows of a run and its points in the plots light up together.
+runLabels.forEach((_, run) => {
+  const rows = all(`tr[data-run="${run}"]`);
+  const points = all(`svg g[id$="-${run}"]`).filter((g) => /^(front|distribution)-/.test(g.id));
+  const light = (on) => [...rows, ...points].forEach((one) => one.classList.toggle("lit", on));
+  [...rows, ...points].forEach((one) => {
     one.addEventListener("mouseenter", () => light(true));
     one.addEventListener("mouseleave", () => light(false));
   });

@@ -213,10 +213,11 @@ def _shown(container: Any, stream: Any) -> Iterator[Any]:
     number = stream.index
     pending: set[int] = set()
     trouble: str | None = None
-    packets = _packets(container, stream)
-    for packet in packets:
+    promised = int(stream.frames) if "mov" in container.format.name else 0
+    for packet in _packets(container, stream):
         if packet is not None and packet.stream_index != number:
             continue
+        promised -= packet is not None
         if packet is not None and packet.pts is not None and not packet.is_discard:
             pending.add(packet.pts)
         try:
@@ -238,6 +239,8 @@ def _shown(container: Any, stream: Any) -> Iterator[Any]:
     if trouble is not None:
         for pts in sorted(pending):
             yield _Lost(pts, trouble)
+    if promised > 0:
+        yield _Lost(None, f"the file ends here, {promised} frames before its header says so")
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:
