@@ -72,6 +72,13 @@ def matte(raw: DictConfig) -> int:
     working = _working_dir()
     output_dir = _output_dir(raw, working)
     config = _settings_of_run(raw, output_dir)
+    if config.dry_run:
+        from bgm.runs.dry_run import dry_run
+
+        examined = dry_run(config, output_dir, working)
+        _deliver(working, output_dir, working.glob("plates.jsonl"))
+        hopeless = [one for one in examined if one.is_hopeless]
+        return EXIT_SOME_FAILED if hopeless else EXIT_DONE
     from bgm.comparison.groups import check_groups
 
     check_groups(config.groups)

@@ -14,7 +14,7 @@ _IRRELEVANT = {
     *("output_dir", "on_existing", "on_error", "repeat", "threads", "checkpoint"),
     *("checkpoints_dir", "outputs.workers", "seed", "sweep_cache_mb"),
     *(f"data.{key}" for key in ("workers", "batch_size", "max_megapixels", "unmatched")),
-    *("device.oom", "baseline", "groups", "page_mb"),
+    *("device.oom", "dry_run", "baseline", "groups", "page_mb"),
 }
 
 

@@ -15,10 +15,12 @@ from typing import Any, TypeVar
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bgm.config.edges import EdgesConfig
 from bgm.config.engine import EngineConfig
 from bgm.config.experiments import ComparisonSettings
 from bgm.config.video import FORMATS_FOLDER, ClipDataConfig, DataKind, VideoFormat, load_format
 from bgm.data.kinds import is_film
+from bgm.data.plates import MEDIAN
 from bgm.errors import ConfigError
 from bgm.errors import require as require
 from bgm.layers import LAYERS, VIDEO_FORMATS
@@ -35,6 +37,7 @@ OnExisting = Enum("OnExisting", ["error", "resume", "skip", "overwrite"])
 OnError = Enum("OnError", ["continue", "stop"])
 OnOutOfMemory = Enum("OnOutOfMemory", ["cpu", "fail"])
 Unmatched = Enum("Unmatched", ["error", "skip"])
+PlateChoice = Enum("PlateChoice", ["name", "folder", "time", "median"])
 Region = Enum("Region", ["auto", "whole", "unknown"])
 WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
 BenchmarkPart = Enum("BenchmarkPart", ["network", "pipeline", "free", "codecs"])
@@ -111,7 +114,9 @@ class DataConfig(ClipDataConfig):
     pha: str | None = None
     fgr: str | None = None
     trimap: str | None = None
+    plate: PlateChoice = PlateChoice.name
     align: bool | str = False
+    match_exposure: bool = False
     resize_background: bool = False
     unmatched: Unmatched = Unmatched.error
     max_megapixels: float = 400
@@ -132,6 +137,21 @@ class DataConfig(ClipDataConfig):
             if self.kind is not DataKind.video:
                 raise ConfigError("data.align=frames is for clips; data.align=true aligns pictures")
         self.check_clips()
+        self._check_plate()
+
+    @property
+    def max_pixels(self) -> int:
+        """Pixels of the largest image that is decoded."""
+        return round(self.max_megapixels * 1e6)
+
+    def _check_plate(self) -> None:
+        if self.bgr == MEDIAN and self.plate is not PlateChoice.name:
+            raise ConfigError(
+                f"data.plate={self.plate.name} chooses among backgrounds, but data.bgr=median "
+                "makes them of the photographs; leave one out"
+            )
+        if self.kind is DataKind.video and (self.match_exposure or self.plate.name != "name"):
+            raise ConfigError("data.match_exposure and data.plate are for pictures, not for clips")
 
 
 def _takes(name: str, channels: int, bits: int) -> bool:
@@ -243,6 +263,7 @@ class Config(ComparisonSettings):
     device: DeviceConfig = field(default_factory=DeviceConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    edges: EdgesConfig = field(default_factory=EdgesConfig)
     outputs: OutputsConfig = field(default_factory=OutputsConfig)
     scores: ScoresConfig = field(default_factory=ScoresConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -255,6 +276,7 @@ class Config(ComparisonSettings):
     seed: int = 0
     on_existing: OnExisting = OnExisting.error
     on_error: OnError = OnError["continue"]
+    dry_run: bool = False
     repeat: str | None = None
     output_dir: str = MISSING
 
@@ -283,6 +305,8 @@ class Config(ComparisonSettings):
                     f"outputs.{name}.format={chosen} is for clips; add data=video, or leave out "
                     "outputs=video"
                 )
+        if self.dry_run and self.data.kind is DataKind.video:
+            raise ConfigError("dry_run=true examines pictures, not clips")
         for key in ("fgr", "trimap"):
             if getattr(self.data, key) is not None and self.data.pha is None:
                 raise ConfigError(f"data.{key} is for scoring, which needs data.pha too")

@@ -30,6 +30,7 @@ SHOWN = {
     "conn": Shown("Conn /1000", 1e-3),
     "mad": Shown("MAD x1000", 1e3),
     "fg_mse": Shown("Fg MSE x1000", 1e3),
+    "com_mse": Shown("Com MSE x1000", 1e3),
 }
 """The scale of each error in tables for people, that of the tables in the literature."""
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bgm.config.edges import EdgesConfig
 from bgm.config.schema import (
     Config,
     ModelConfig,
@@ -21,6 +22,7 @@ from bgm.errors import ConfigError
 from bgm.evaluation import Scorer, unknown_only
 from bgm.inference.matting import Matting, load_matting
 from bgm.layers import LAYERS, Layer
+from bgm.outputs.edges import Edges
 from bgm.storage import locate
 from bgm.tracking import (
     TRACKERS,
@@ -84,6 +86,16 @@ def kept_layers(outputs: OutputsConfig) -> list[Layer[Any]]:
         DataError: A picture that one of them needs cannot be read.
     """
     return [LAYERS[name](outputs.layer(name)) for name in outputs.types]
+
+
+def create_edges(edges: EdgesConfig) -> Edges | None:
+    """What is done to mattes before they become layers; None for nothing.
+
+    Raises:
+        ConfigError: It needs an extra that is not installed, or masks that are not there.
+        DataError: The masks cannot be used.
+    """
+    return Edges(edges) if edges.changes_alpha or edges.changes_colours else None
 
 
 def load_network(config: Config) -> Matting:

@@ -123,8 +123,10 @@ def matte_pairs(
         pairs,
         align=bool(data.align),
         alignments=alignments,
+        match_exposure=data.match_exposure,
+        look=True,
         resize_background=data.resize_background,
-        max_pixels=round(data.max_megapixels * 1e6),
+        max_pixels=data.max_pixels,
         metadata=config.outputs.metadata,
     )
     workers = data.workers or helper_threads(torch.get_num_threads())

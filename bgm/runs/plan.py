@@ -9,14 +9,15 @@ from pathlib import Path
 from bgm.config.schema import Config, Unmatched
 from bgm.config.video import DataKind
 from bgm.data import Pair, describe, find_pairs
+from bgm.data.plates import MEDIAN
 from bgm.data.video.demo import ensure_demo
-from bgm.errors import DataError
+from bgm.errors import ConfigError, DataError
 from bgm.evaluation import Scorer
 from bgm.layers import LayerSpec
 from bgm.outputs import LayerBuilder
 from bgm.outputs.video.encoder import try_format
 from bgm.records.record import ImageRecord
-from bgm.runs.build import create_scorer, kept_layers
+from bgm.runs.build import create_edges, create_scorer, kept_layers
 from bgm.runs.clips import PlannedClip, plan_clips
 from bgm.runs.preflight import check_paths
 from bgm.storage import locate
@@ -51,18 +52,20 @@ class Plan:
         if self.clips is not None:
             return {clip.name: clip.shot.inputs() for clip in self.clips}
         truths = self.score.files if self.score else lambda name: {}
+        edges = self.build_layers.edges.inputs if self.build_layers.edges else lambda name: {}
         return {
-            pair.name: {"src": pair.src, "bgr": pair.bgr, **truths(pair.name)}
+            pair.name: {"src": pair.src, "bgr": pair.bgr, **edges(pair.name), **truths(pair.name)}
             for pair in self.pairs
         }
 
 
-def make_plan(config: Config, output_dir: Path) -> Plan:
+def make_plan(config: Config, output_dir: Path, working: Path | None = None) -> Plan:
     """Find what there is to do.
 
     Args:
         config: What is asked for.
         output_dir: Where to write.
+        working: Where on this machine plates are made, if `output_dir` is not here.
 
     Raises:
         BgmError: A path does not exist, files do not fit together, or there is nothing to do.
@@ -74,26 +77,34 @@ def make_plan(config: Config, output_dir: Path) -> Plan:
         return _plan_clips(config, output_dir)
     pairing = find_pairs(
         locate(config.data.src),
-        locate(config.data.bgr),
+        None if config.data.bgr == MEDIAN else locate(config.data.bgr),
         skip_unmatched=config.data.unmatched is Unmatched.skip,
+        choice=config.data.plate.name,
+        made=(working or output_dir) / "plates",
     )
     if not pairing.pairs:
         what = describe(pairing.leftovers, "file without partner")
         raise DataError(f"no photograph has a background\n{what}")
-    layers = kept_layers(config.outputs)
+    layers, edges = kept_layers(config.outputs), create_edges(config.edges)
+    if edges is not None and edges.masks is not None:
+        edges.masks.check_names([pair.name for pair in pairing.pairs])
     return Plan(
         config=config,
         output_dir=output_dir,
         pairs=pairing.pairs,
         unmatched=[ImageRecord(name, "unmatched", why) for name, why in pairing.leftovers.items()],
         specs=[layer.spec for layer in layers],
-        build_layers=LayerBuilder(layers),
+        build_layers=LayerBuilder(layers, edges),
         score=create_scorer(config, pairing.pairs),
     )
 
 
 def _plan_clips(config: Config, output_dir: Path) -> Plan:
-    layers = kept_layers(config.outputs)
+    layers, edges = kept_layers(config.outputs), create_edges(config.edges)
+    if edges is not None and edges.masks is not None and not edges.masks.is_one:
+        raise ConfigError(
+            f"edges.garbage={config.edges.garbage}: clips take one mask for all frames; give a file"
+        )
     for layer in layers:
         form = config.outputs.formats.get(layer.spec.format)
         if form is not None:
@@ -109,7 +120,7 @@ def _plan_clips(config: Config, output_dir: Path) -> Plan:
         pairs=[],
         unmatched=others,
         specs=[layer.spec for layer in layers],
-        build_layers=LayerBuilder(layers),
+        build_layers=LayerBuilder(layers, edges),
         score=create_scorer(config, []),
         clips=clips,
     )

@@ -27,6 +27,7 @@ from bgm.runs.clips import ClipWork
 from bgm.runs.engines import Engine, LocalEngine
 from bgm.runs.interruption import StopRequest
 from bgm.runs.plan import Plan, make_plan
+from bgm.runs.plates import make_plates
 from bgm.runs.preflight import create_output_dir, warn_of_little_space
 from bgm.runs.provenance import describe
 from bgm.runs.repeat import check_same
@@ -50,6 +51,7 @@ class Run:
         earlier: Files of earlier runs that give way, by image.
         matting: The network.
         trackers: Who is told.
+        made: What plates were made from, by their paths.
         clips: What there is to do of clips, where they are what is matted.
         reuse: What it shares with other jobs of its sweep; None if it shares nothing.
     """
@@ -61,6 +63,7 @@ class Run:
     earlier: dict[str, list[str]]
     matting: Matting
     trackers: list[Tracker]
+    made: dict[str, list[object]]
     clips: ClipWork | None = None
     reuse: Reuse | None = None
 
@@ -96,15 +99,10 @@ def prepare(
         BgmError: Something is wrong; no image has been touched.
     """
     set_up_process(config)
-    plan = make_plan(config, output_dir)
+    plan = make_plan(config, output_dir, working)
     matting = matting or load_network((engine or LocalEngine()).settings_here(config))
-    if config.repeat is not None and matting.checkpoint is not None:
-        check_same(
-            locate(config.repeat),
-            plan.inputs(),
-            matting.checkpoint,
-            of_clips=plan.clips is not None,
-        )
+    if not any(pair.stills for pair in plan.pairs):
+        _check_repeats(plan, matting)
     run = _open(plan, matting, working, console=console)
     if shares:
         run.reuse = Reuse(config)
@@ -121,6 +119,18 @@ def set_up_process(config: Config) -> None:
     cv2.setRNGSeed(config.seed)  # RANSAC of the alignment
 
 
+def _check_repeats(plan: Plan, matting: Matting) -> None:
+    """Refuse what is no repetition of the run that is to be repeated."""
+    repeated = plan.config.repeat
+    if repeated is not None and matting.checkpoint is not None:
+        check_same(
+            locate(repeated),
+            plan.inputs(),
+            matting.checkpoint,
+            of_clips=plan.clips is not None,
+        )
+
+
 def _open(plan: Plan, matting: Matting, working: Path | None, *, console: bool) -> Run:
     """Make and lock the directory; tell what is to be done there from what is done."""
     config = plan.config
@@ -130,6 +140,9 @@ def _open(plan: Plan, matting: Matting, working: Path | None, *, console: bool) 
     directory.working.mkdir(parents=True, exist_ok=True)
     directory.lock()
     try:
+        made = make_plates(plan.pairs, directory.working, config.data.max_pixels)
+        if made:
+            _check_repeats(plan, matting)
         pairs, done, clips = split(plan, directory, matting.checkpoint)
         overwrites = config.on_existing is OnExisting.overwrite
         earlier = directory.remember_files() if overwrites else {}
@@ -146,6 +159,7 @@ def _open(plan: Plan, matting: Matting, working: Path | None, *, console: bool) 
         earlier=earlier,
         matting=matting,
         trackers=trackers,
+        made=made,
         clips=clips,
     )
 
@@ -164,6 +178,7 @@ def execute(run: Run, resolved: dict[str, Any], engine: Engine | None = None) ->
     engine = engine or LocalEngine()
     images = run.images
     facts = {**describe(run.matting.device, run.matting.checkpoint), **engine.facts}
+    facts |= {"plates": run.made} if run.made else {}
     tally = Tally()
     for record in run.settled:
         tally.add(record)
