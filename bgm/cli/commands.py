@@ -85,7 +85,8 @@ def matte(raw: DictConfig) -> int:
     from bgm.runs import runner  # torch and the networks: not needed to say a setting is wrong
 
     with _open_engine(config) as engine:
-        run = runner.prepare(config, output_dir, working=working, engine=engine)
+        shares = is_job_of_sweep()
+        run = runner.prepare(config, output_dir, working=working, engine=engine, shares=shares)
         try:
             _write_snapshot(OmegaConf.structured(config), working / ".hydra")
             _deliver(working, output_dir, working.glob(".hydra/*"))

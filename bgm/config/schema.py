@@ -276,6 +276,7 @@ class Config(ExperimentSettings):
     checkpoints_dir: str | None = None
     precision: Precision = Precision.float32
     threads: int | None = None
+    sweep_cache_mb: int = 2000
     seed: int = 0
     on_existing: OnExisting = OnExisting.error
     on_error: OnError = OnError["continue"]
@@ -287,6 +288,7 @@ class Config(ExperimentSettings):
         super().__post_init__()
         self.check_objective({"data.pha": self.data.pha, "data.fgr": self.data.fgr})
         _check_count("threads", self.threads)
+        require(self.sweep_cache_mb >= 0, "sweep_cache_mb", self.sweep_cache_mb, "0 or more")
         require(0 <= self.seed < 2**31, "seed", self.seed, f"from 0 to {2**31 - 1}")
         for name in self.outputs.types:
             if self.model.name is ModelName.base and LAYERS[name].needs_refiner:
