@@ -38,7 +38,7 @@ Schema = TypeVar(
 
 PATHS = (
     *("data.src", "data.bgr", "data.pha", "data.fgr", "data.trimap"),
-    *("checkpoint", "checkpoints_dir", "repeat"),
+    *("checkpoint", "checkpoints_dir", "repeat", "groups", "edges.garbage"),
     *(f"outputs.{name}.{key}" for name, layer in LAYERS.items() for key in layer.paths),
     *("pred", "true", "trimap", "output_dir", "data.alphas", "data.cache"),
 )
@@ -146,11 +146,10 @@ def _absolute(key: str, path: str) -> str:
         return path.rstrip("/")
     is_colour = key == "outputs.com.background" and parse_colour(path) is not None
     is_own_plate = key == "data.bgr" and own_plate(path) is not None
-    return (
-        path
-        if path == "auto" or is_colour or is_own_plate
-        else str(Path(path).expanduser().absolute())
-    )
+    is_word = path == {"groups": "folder"}.get(key, "auto")
+    if is_word or is_colour or is_own_plate:
+        return path
+    return str(Path(path).expanduser().absolute())
 
 
 def refuse_unknown(key: str, schema: type) -> None:
