@@ -44,6 +44,10 @@ class FilePredictor(Predictor):
         self.file.check_size(*staged.photos[0][0].shape[1:])
         return staged
 
+    def take_spared_ms(self) -> float:
+        """None: a file has no coarse results to remember."""
+        return 0.0
+
     def _set_scale(self, staged: Staged) -> CoarsePass | None:
         refiner = self.file.facts.refiner
         if not refiner:
