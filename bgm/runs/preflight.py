@@ -14,6 +14,7 @@ from bgm.config.schema import Config
 from bgm.config.video import DataKind
 from bgm.data import Pair
 from bgm.data.kinds import why_missing
+from bgm.data.plates import MEDIAN
 from bgm.data.video.plates import own_plate
 from bgm.data.video.sequence import is_pattern
 from bgm.errors import ConfigError
@@ -40,7 +41,7 @@ def check_paths(config: Config, output_dir: Path) -> None:
     """
     for key in ("src", "bgr", "pha", "fgr", "trimap"):
         path = getattr(config.data, key)
-        if path is None:
+        if path is None or (key == "bgr" and path == MEDIAN):
             continue
         if config.data.kind is DataKind.video and _is_of_clips(key, path):
             continue
@@ -52,6 +53,11 @@ def check_paths(config: Config, output_dir: Path) -> None:
             )
     if config.checkpoints_dir is not None and not locate(config.checkpoints_dir).is_dir():
         raise ConfigError(f"checkpoints_dir={config.checkpoints_dir}: no such directory")
+    if config.data.plate.name != "name" and not Path(config.data.bgr).is_dir():
+        raise ConfigError(
+            f"data.plate={config.data.plate.name} chooses among the files of a directory, but "
+            f"data.bgr={config.data.bgr} is one file"
+        )
     for name in config.outputs.types:
         is_exr = config.outputs.layer(name).format is Format.exr
         if is_exr and find_spec("OpenEXR") is None:
