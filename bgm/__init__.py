@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bgm.networks import MattingBase as MattingBase
     from bgm.networks import MattingRefine as MattingRefine
     from bgm.outputs import to_image as to_image
+    from bgm.outputs.edges import edit_edges as edit_edges
     from bgm.runs.matte_video import matte_video as matte_video
 
 __version__ = "0.1.0"
@@ -30,6 +31,7 @@ _HOMES = {
     "MattingBase": "bgm.networks",
     "MattingRefine": "bgm.networks",
     "ZipDataset": "bgm.data.datasets",
+    "edit_edges": "bgm.outputs.edges",
     "find_pairs": "bgm.data",
     "load_matting": "bgm.inference.matting",
     "matte_video": "bgm.runs.matte_video",

@@ -45,11 +45,12 @@ def write_clip(
     aspect=None,
     title=None,
     flags=0,
+    container_options=None,
 ):
     """Encode uint8 or uint16 RGB frames."""
     path.parent.mkdir(parents=True, exist_ok=True)
     reformatter = VideoReformatter()
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", container_options=container_options or {}) as container:
         if timecode:
             container.metadata["timecode"] = timecode
         if title:

@@ -280,3 +280,21 @@ def test_what_is_no_clip_is_said(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no clips in"):
         find_clips(Path(tmp_path / "empty"), Reading())
+
+
+def test_a_clip_that_was_cut_short_says_so(tmp_path):
+    whole = write_clip(
+        tmp_path / "whole.mp4",
+        moving_frames(12),
+        codec="mpeg4",
+        options={"b": "4M", "g": "1"},
+        container_options={"movflags": "faststart"},
+    )
+    data = whole.read_bytes()
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(data[: len(data) * 2 // 3])
+    frames = frames_of(cut)
+    good = [frame for frame in frames if not isinstance(frame.pixels, DataError)]
+    assert 4 <= len(good) < 12
+    assert any("the file ends here" in str(frame.pixels) for frame in frames[len(good) :])
+    assert len(frames_of(whole)) == 12

@@ -158,6 +158,14 @@ def test_a_damaged_frame_is_named_and_repeated(bgm, plate, tmp_path):
     assert np.array_equal(mattes[4], mattes[3])
     assert not np.array_equal(mattes[5], mattes[4])
 
+    batched = bgm(
+        *(*command, f"data.bgr={plate}", "data.batch_size=3", "outputs.workers=1"),
+        "on_existing=overwrite",
+    )
+    assert batched.code == 1
+    again = [frame.pixels for frame in shown(tmp_path / "out/pha/torn.mkv", alpha=True)]
+    assert np.array_equal(again, mattes)
+
     done = bgm(*command, f"data.bgr={plate}", "on_error=stop", "on_existing=overwrite")
     assert done.code == 1
     assert "pha/torn.unfinished.mkv" in files(tmp_path / "out")
@@ -206,6 +214,48 @@ def test_one_bad_clip_fails_alone(bgm, clip, plate, tmp_path):
     assert found["bad"]["status"] == "failed"
     assert "cannot be opened as a video" in found["bad"]["error"]
     assert sum(record["status"] == "written" for record in found.values()) == 4
+
+
+def test_parts_of_a_format_are_settings(bgm, clip, plate, tmp_path):
+    """What is changed of a format is recorded with the rest of it, and repeats the run."""
+    command = [*QUICK, "outputs=video", "outputs.types=[com]", "data.end=2f"]
+    command += [f"data.src={clip}", f"data.bgr={plate}", "outputs.com.background=white"]
+    done = bgm(*command, "outputs.com.format=mp4", "+outputs.formats.mp4.options.crf=40")
+    assert done.code == 0, done.out + done.err
+    written = json.loads((tmp_path / "out/run.json").read_text())["config"]["outputs"]["formats"]
+    assert written["mp4"]["options"] == {"preset": "veryfast", "crf": "40"}
+    assert written["mp4"]["even"] is True
+    again = bgm("repeat=out", "output_dir=again")
+    assert again.code == 0, again.out + again.err
+    both = [tmp_path / name / "com/take.mp4" for name in ("out", "again")]
+    assert both[0].read_bytes() == both[1].read_bytes()
+
+
+def test_a_part_begins_at_nought_with_its_sound(bgm, plate, tmp_path):
+    source = write_clip(
+        tmp_path / "take.mov", moving_frames(25), sound="pcm_s16le", timecode="01:00:00:00"
+    )
+    done = bgm(
+        *(*QUICK, "outputs=video", "outputs.types=[com]", "data.start=10f", "data.end=0.8"),
+        *(f"data.src={source}", f"data.bgr={plate}"),
+    )
+    assert done.code == 0, done.out + done.err
+    path = tmp_path / "out/com/take.mov"
+    assert [frame.time for frame in shown(path)] == [512 * number for number in range(10)]
+    assert VideoFile(path, "x").probe().timecode == "01:00:00:10"
+    assert length(path) == pytest.approx(0.4, abs=0.03)
+
+
+def test_a_plate_of_another_size_is_said_once(bgm, clip, tmp_path):
+    Image.fromarray(colour_frame(size=(64, 48))).save(tmp_path / "small.png")
+    command = [*QUICK, "outputs=video", f"data.src={clip}", f"data.bgr={tmp_path}/small.png"]
+    done = bgm(*command)
+    assert done.code == 1
+    ((name, record),) = records(tmp_path / "out").items()
+    assert name == "take"
+    assert "the source is 128x96 but its background 64x48" in record["error"]
+    resized = bgm(*command, "data.resize_background=true", "on_existing=overwrite", "data.end=2f")
+    assert resized.code == 0
 
 
 def test_a_composite_on_a_clip_that_is_looped(bgm, clip, plate, tmp_path):

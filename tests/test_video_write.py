@@ -253,7 +253,7 @@ def test_sound_of_a_part_is_of_that_part(tmp_path):
     stored = []
     sink = sink_of(tmp_path, stored, com="prores")
     info = VideoFile(source, "x").probe()
-    sink.begin(ClipPlan("clip", info, sound=SoundSource(source, Fraction(1), Fraction(3, 2))))
+    sink.begin(ClipPlan("clip", info, sound=SoundSource(source, Fraction(1), is_part=True)))
     for number in range(12):
         one = Frame(str(number), number, 512 * number, 512, DataError("none"))
         sink.expect(f"clip/{number}", one)

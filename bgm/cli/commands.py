@@ -14,11 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from bgm.cli.application import Command, is_job_of_sweep, run_application
 from bgm.cli.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED
+from bgm.cli.output import print_error
 from bgm.config.engine import EngineName
+from bgm.config.export import ExportConfig
 from bgm.config.schema import BenchmarkConfig, CompareConfig, Config, EvaluateConfig, to_plain
 from bgm.config.training import TrainConfig
 from bgm.config.validation import parse_config
-from bgm.errors import write_error
+from bgm.errors import ConfigError, write_error
 from bgm.storage import RemotePath, is_url, locate, working_folder, write_object
 
 if TYPE_CHECKING:
@@ -50,6 +52,11 @@ def main_train() -> NoReturn:
     sys.exit(run_application(TRAIN))
 
 
+def main_export() -> NoReturn:
+    """Run the command `bgm-export`."""
+    sys.exit(run_application(EXPORT))
+
+
 def matte(raw: DictConfig) -> int:
     """Matte a set of photographs.
 
@@ -65,10 +72,21 @@ def matte(raw: DictConfig) -> int:
     working = _working_dir()
     output_dir = _output_dir(raw, working)
     config = _settings_of_run(raw, output_dir)
+    if config.dry_run:
+        from bgm.runs.dry_run import dry_run
+
+        examined = dry_run(config, output_dir, working)
+        _deliver(working, output_dir, working.glob("plates.jsonl"))
+        hopeless = [one for one in examined if one.is_hopeless]
+        return EXIT_SOME_FAILED if hopeless else EXIT_DONE
+    from bgm.comparison.groups import check_groups
+
+    check_groups(config.groups)
     from bgm.runs import runner  # torch and the networks: not needed to say a setting is wrong
 
     with _open_engine(config) as engine:
-        run = runner.prepare(config, output_dir, working=working, engine=engine)
+        shares = is_job_of_sweep()
+        run = runner.prepare(config, output_dir, working=working, engine=engine, shares=shares)
         try:
             _write_snapshot(OmegaConf.structured(config), working / ".hydra")
             _deliver(working, output_dir, working.glob(".hydra/*"))
@@ -126,24 +144,52 @@ def compare(raw: DictConfig) -> int:
     Raises:
         BgmError: There is no run to compare.
     """
-    from bgm.comparison.compare import compare_runs, find_runs
+    from bgm.comparison.compare import compare_runs
     from bgm.comparison.page import write_comparison
+    from bgm.comparison.runs import find_runs
 
     config = parse_config(raw, CompareConfig)
-    comparison = compare_runs(find_runs(config.runs))
+    comparison = compare_runs(find_runs(config.runs), config.baseline, config.groups)
     working = _working_dir()
     write_comparison(comparison, working, config.page_mb)
     _deliver(working, _output_dir(raw, working), working.glob("comparison.*"))
     return EXIT_DONE
 
 
+def value_of_job(raw: DictConfig, folder: Path) -> float | list[float] | None:
+    """What sweepers search by: the figures of `objective`, as one number if it is one.
+
+    Args:
+        raw: The composed configuration.
+        folder: Directory of a job that has ended.
+    """
+    from bgm.comparison.objective import objective_values
+    from bgm.comparison.runs import read_jobs
+
+    if not raw.objective:
+        return None
+    (run,) = read_jobs([folder])
+    values = objective_values(run, raw.objective)
+    return values[0] if values is not None and len(values) == 1 else values
+
+
 def compare_sweep(folder: Path, jobs: Sequence[Path]) -> None:
     """Set the jobs of a sweep side by side, in the sweep's own directory."""
-    from bgm.comparison.compare import compare_runs, read_jobs
+    from bgm.comparison.compare import compare_runs
     from bgm.comparison.page import write_comparison
+    from bgm.comparison.runs import read_jobs
     from bgm.records.directory import RunDirectory
 
-    write_comparison(compare_runs(read_jobs(jobs)), folder, CompareConfig.page_mb)
+    runs = read_jobs(jobs)
+    # Those of a sweep are the same in all of its jobs; what was refused may be anything.
+    wanted = next((run.settings for run in runs if not run.failed), {})
+    baseline, groups = wanted.get("baseline"), wanted.get("groups")
+    try:
+        comparison = compare_runs(runs, baseline, groups)
+    except ConfigError as error:  # what was computed is worth a comparison all the same
+        print_error(str(error))
+        comparison = compare_runs(runs)
+    write_comparison(comparison, folder, wanted.get("page_mb", CompareConfig.page_mb))
     status = RunDirectory(jobs[0]).read_status()
     sweep_dir = locate(str(status.config.get("output_dir"))) if status else folder
     _deliver(folder, sweep_dir, folder.glob("comparison.*"))
@@ -193,11 +239,31 @@ def train(raw: DictConfig) -> int:
     return EXIT_DONE if finished else EXIT_INTERRUPTED
 
 
-MATTE = Command(matte, "bgm", Config, after_sweep=compare_sweep)
+def export(raw: DictConfig) -> int:
+    """Write a network as files for other programs.
+
+    Args:
+        raw: The composed configuration.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BgmError: Nothing can be exported that way.
+    """
+    config = parse_config(raw, ExportConfig)
+    from bgm.export.export import run_export
+
+    files = run_export(config, _working_dir())
+    return EXIT_SOME_FAILED if any(file.failures for file in files) else EXIT_DONE
+
+
+MATTE = Command(matte, "bgm", Config, value_of_job, compare_sweep)
 EVALUATE = Command(evaluate, "evaluate", EvaluateConfig)
 COMPARE = Command(compare, "compare", CompareConfig)
 BENCHMARK = Command(benchmark, "benchmark", BenchmarkConfig)
 TRAIN = Command(train, "train", TrainConfig)
+EXPORT = Command(export, "export", ExportConfig)
 
 
 def _working_dir() -> Path:

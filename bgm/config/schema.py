@@ -15,9 +15,12 @@ from typing import Any, TypeVar
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bgm.config.edges import EdgesConfig
 from bgm.config.engine import EngineConfig
+from bgm.config.experiments import ComparisonSettings, ExperimentSettings
 from bgm.config.video import FORMATS_FOLDER, ClipDataConfig, DataKind, VideoFormat, load_format
 from bgm.data.kinds import is_film
+from bgm.data.plates import MEDIAN
 from bgm.errors import ConfigError
 from bgm.errors import require as require
 from bgm.layers import LAYERS, VIDEO_FORMATS
@@ -34,6 +37,7 @@ OnExisting = Enum("OnExisting", ["error", "resume", "skip", "overwrite"])
 OnError = Enum("OnError", ["continue", "stop"])
 OnOutOfMemory = Enum("OnOutOfMemory", ["cpu", "fail"])
 Unmatched = Enum("Unmatched", ["error", "skip"])
+PlateChoice = Enum("PlateChoice", ["name", "folder", "time", "median"])
 Region = Enum("Region", ["auto", "whole", "unknown"])
 WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
 BenchmarkPart = Enum("BenchmarkPart", ["network", "pipeline", "free", "codecs"])
@@ -110,7 +114,10 @@ class DataConfig(ClipDataConfig):
     pha: str | None = None
     fgr: str | None = None
     trimap: str | None = None
+    images: int | None = None
+    plate: PlateChoice = PlateChoice.name
     align: bool | str = False
+    match_exposure: bool = False
     resize_background: bool = False
     unmatched: Unmatched = Unmatched.error
     max_megapixels: float = 400
@@ -126,11 +133,29 @@ class DataConfig(ClipDataConfig):
         )
         require(self.batch_size >= 1, "data.batch_size", self.batch_size, "1 or more")
         _check_count("data.workers", self.workers)
+        _check_count("data.images", self.images)
+        if self.images is not None and self.kind is DataKind.video:
+            raise ConfigError("data.images is for photographs, not for clips; leave it out")
         if isinstance(self.align, str):
             require(self.align == "frames", "data.align", self.align, "true, false or frames")
             if self.kind is not DataKind.video:
                 raise ConfigError("data.align=frames is for clips; data.align=true aligns pictures")
         self.check_clips()
+        self._check_plate()
+
+    @property
+    def max_pixels(self) -> int:
+        """Pixels of the largest image that is decoded."""
+        return round(self.max_megapixels * 1e6)
+
+    def _check_plate(self) -> None:
+        if self.bgr == MEDIAN and self.plate is not PlateChoice.name:
+            raise ConfigError(
+                f"data.plate={self.plate.name} chooses among backgrounds, but data.bgr=median "
+                "makes them of the photographs; leave one out"
+            )
+        if self.kind is DataKind.video and (self.match_exposure or self.plate.name != "name"):
+            raise ConfigError("data.match_exposure and data.plate are for pictures, not for clips")
 
 
 def _takes(name: str, channels: int, bits: int) -> bool:
@@ -233,7 +258,7 @@ class TrackingConfig:
 
 
 @dataclass
-class Config:
+class Config(ExperimentSettings):
     """One run of `bgm`."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -242,6 +267,7 @@ class Config:
     device: DeviceConfig = field(default_factory=DeviceConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    edges: EdgesConfig = field(default_factory=EdgesConfig)
     outputs: OutputsConfig = field(default_factory=OutputsConfig)
     scores: ScoresConfig = field(default_factory=ScoresConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -250,14 +276,19 @@ class Config:
     checkpoints_dir: str | None = None
     precision: Precision = Precision.float32
     threads: int | None = None
+    sweep_cache_mb: int = 2000
     seed: int = 0
     on_existing: OnExisting = OnExisting.error
     on_error: OnError = OnError["continue"]
+    dry_run: bool = False
     repeat: str | None = None
     output_dir: str = MISSING
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_objective({"data.pha": self.data.pha, "data.fgr": self.data.fgr})
         _check_count("threads", self.threads)
+        require(self.sweep_cache_mb >= 0, "sweep_cache_mb", self.sweep_cache_mb, "0 or more")
         require(0 <= self.seed < 2**31, "seed", self.seed, f"from 0 to {2**31 - 1}")
         for name in self.outputs.types:
             if self.model.name is ModelName.base and LAYERS[name].needs_refiner:
@@ -279,6 +310,8 @@ class Config:
                     f"outputs.{name}.format={chosen} is for clips; add data=video, or leave out "
                     "outputs=video"
                 )
+        if self.dry_run and self.data.kind is DataKind.video:
+            raise ConfigError("dry_run=true examines pictures, not clips")
         for key in ("fgr", "trimap"):
             if getattr(self.data, key) is not None and self.data.pha is None:
                 raise ConfigError(f"data.{key} is for scoring, which needs data.pha too")
@@ -321,16 +354,15 @@ class BenchmarkConfig:
 
 
 @dataclass
-class CompareConfig:
+class CompareConfig(ComparisonSettings):
     """One run of `bgm-compare`."""
 
     runs: list[str] = MISSING
-    page_mb: float = 30.0
     output_dir: str = MISSING
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(bool(self.runs), "runs", "[]", "at least one directory")
-        require(0 < self.page_mb < math.inf, "page_mb", self.page_mb, "above 0 and finite")
 
 
 @dataclass

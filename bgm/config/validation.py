@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bgm.config.export import ExportConfig
 from bgm.config.schema import (
     BenchmarkConfig,
     CompareConfig,
@@ -31,17 +32,19 @@ from bgm.layers import LAYERS, VIDEO_FORMATS
 from bgm.locations import conf_directory
 from bgm.storage import check_place, is_url, working_folder
 
-Schema = TypeVar("Schema", Config, EvaluateConfig, CompareConfig, BenchmarkConfig, TrainConfig)
+Schema = TypeVar(
+    "Schema", Config, EvaluateConfig, CompareConfig, BenchmarkConfig, TrainConfig, ExportConfig
+)
 
 PATHS = (
     *("data.src", "data.bgr", "data.pha", "data.fgr", "data.trimap"),
-    *("checkpoint", "checkpoints_dir", "repeat"),
+    *("checkpoint", "checkpoints_dir", "repeat", "groups", "edges.garbage"),
     *(f"outputs.{name}.{key}" for name, layer in LAYERS.items() for key in layer.paths),
     *("pred", "true", "trimap", "output_dir", "data.alphas", "data.cache"),
 )
 """Keys of paths, which may be relative to the current directory."""
 
-_LOCAL_ONLY = (BenchmarkConfig, TrainConfig)
+_LOCAL_ONLY = (BenchmarkConfig, ExportConfig, TrainConfig)
 
 
 def expand_home(path: str) -> str:
@@ -101,7 +104,7 @@ def parse_config(raw: DictConfig, schema: type[Schema]) -> Schema:
                 if is_url(path) and schema in _LOCAL_ONLY:
                     raise ConfigError(f"{key}={path}: this command uses files of this machine only")
         if schema is Config:
-            _add_formats(typed)
+            _add_formats(typed, plain)
         config = OmegaConf.to_object(typed)
     except OmegaConfBaseException as error:
         message = str(error.msg or error).splitlines()[0]
@@ -126,16 +129,14 @@ def describe_settings(raw: DictConfig, schema: type[Any]) -> dict[str, Any]:
         return to_plain(plain)
 
 
-def _add_formats(typed: Any) -> None:
+def _add_formats(typed: Any, plain: Any) -> None:
     """Take the formats of videos that are used from their files into the configuration."""
-    for name in typed.outputs.types:
-        if name not in LAYERS:
-            continue  # refused later
-        chosen = typed.outputs[name].format.name
-        if chosen in VIDEO_FORMATS:
-            given = typed.outputs.formats.get(chosen)
-            read = load_format(chosen, conf_directory() / FORMATS_FOLDER, given)
-            typed.outputs.formats[chosen] = read
+    given = (plain.get("outputs") or {}).get("formats") or {}
+    kept = [name for name in typed.outputs.types if name in LAYERS]  # others are refused later
+    used = {typed.outputs[name].format.name for name in kept}
+    for name in sorted({*(used & VIDEO_FORMATS), *given}):
+        folder = conf_directory() / FORMATS_FOLDER
+        typed.outputs.formats[name] = load_format(name, folder, given.get(name))
 
 
 def _absolute(key: str, path: str) -> str:
@@ -145,11 +146,10 @@ def _absolute(key: str, path: str) -> str:
         return path.rstrip("/")
     is_colour = key == "outputs.com.background" and parse_colour(path) is not None
     is_own_plate = key == "data.bgr" and own_plate(path) is not None
-    return (
-        path
-        if path == "auto" or is_colour or is_own_plate
-        else str(Path(path).expanduser().absolute())
-    )
+    is_word = path == {"groups": "folder"}.get(key, "auto")
+    if is_word or is_colour or is_own_plate:
+        return path
+    return str(Path(path).expanduser().absolute())
 
 
 def refuse_unknown(key: str, schema: type) -> None:

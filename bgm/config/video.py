@@ -18,7 +18,7 @@ from bgm.errors import ConfigError
 DataKind = Enum("DataKind", ["pictures", "video"])
 Deinterlace = Enum("Deinterlace", ["auto", "on", "off"])
 
-FORMATS_FOLDER = "format"
+FORMATS_FOLDER = "formats"
 """Where in `conf/` the formats of videos are, a file each."""
 
 _NAME = re.compile(r"[\w.-]+")

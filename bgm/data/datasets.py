@@ -16,6 +16,8 @@ from torch.utils.data import Dataset
 
 from bgm.data.align import align_background
 from bgm.data.decode import MAX_PIXELS, Decoded, decode
+from bgm.data.examination import glance
+from bgm.data.exposure import match_exposure
 from bgm.data.homography import METHOD
 from bgm.data.metadata import Metadata, read_metadata
 from bgm.data.pairs import Pair, list_images
@@ -23,7 +25,7 @@ from bgm.data.pixels import Pixels, as_pixels, as_tensor, clip_to_range, to_unit
 from bgm.errors import DataError
 from bgm.records.alignments import Alignments, alignment_key
 from bgm.records.fingerprints import InputFile, fingerprint
-from bgm.records.record import Alignment
+from bgm.records.record import Alignment, Exposure
 from bgm.records.timing import Timer
 
 _SHAPE_TOLERANCE = 0.02  # of the ratio of width to height
@@ -103,11 +105,12 @@ class Sample:
         bgr: Background of the same size, aligned if that was asked for.
         alignment: What the alignment did, or None.
         load_ms: Time to decode both, in milliseconds.
-        align_ms: Time to align, in milliseconds, or None.
+        align_ms: Time to align and to match exposures, in milliseconds, or None.
         started: When decoding began, on the clock of `time.perf_counter`.
         inputs: The files that were decoded, `src` and `bgr`.
         remarks: What there is to say about them.
         metadata: What the source says of itself; None if that was not asked for.
+        exposure: What matching the exposures did, or None.
         truth: What is true of it, by kind, where that comes with it and not from files of its
             own: pixels, or why there are none.
         seconds: When it is shown, if it is the frame of a clip.
@@ -123,6 +126,7 @@ class Sample:
     inputs: dict[str, InputFile]
     remarks: tuple[str, ...] = ()
     metadata: Metadata | None = None
+    exposure: Exposure | None = None
     truth: Mapping[str, Pixels | Exception] | None = None
     seconds: Fraction = Fraction(0)
 
@@ -133,6 +137,8 @@ class ZipDataset(Dataset[Sample]):
     Args:
         pairs: The pairs, as `find_pairs` returns them.
         align: Whether to align each background to its source.
+        match_exposure: Whether to bring each background to its source's exposure.
+        look: Whether to say what can be told at once of backgrounds that do not fit.
         alignments: What is known of alignments already, and keeps those that are found; or None.
         resize_background: Whether a background of another size is resized to its source's.
         max_pixels: Images that claim to have more are refused.
@@ -147,6 +153,8 @@ class ZipDataset(Dataset[Sample]):
         pairs: Sequence[Pair],
         *,
         align: bool = False,
+        match_exposure: bool = False,
+        look: bool = False,
         alignments: Alignments | None = None,
         resize_background: bool = False,
         max_pixels: int = MAX_PIXELS,
@@ -154,6 +162,8 @@ class ZipDataset(Dataset[Sample]):
     ) -> None:
         self.pairs = list(pairs)
         self.align = align
+        self.match_exposure = match_exposure
+        self.look = look
         self.alignments = alignments
         self.resize_background = resize_background
         self.metadata = metadata
@@ -173,11 +183,19 @@ class ZipDataset(Dataset[Sample]):
             bgr = match_size(src, bgr, resize=self.resize_background)
             pair = self.pairs[index]
             inputs = {"src": fingerprint(pair.src), "bgr": fingerprint(pair.bgr)}
-        alignment = align_ms = None
-        if self.align:
+        alignment = exposure = align_ms = None
+        if self.align or self.match_exposure:
             with Timer() as aligning:
-                bgr, alignment = self._align(src, bgr, inputs)
+                if self.align:
+                    bgr, alignment = self._align(src, bgr, inputs)
+                if self.match_exposure:
+                    matched, exposure = match_exposure(as_pixels(src), as_pixels(bgr))
+                    bgr = as_tensor(matched)
             align_ms = aligning.ms
+        remarks = [src_remark, bgr_remark]
+        if self.look:
+            both = as_pixels(src), as_pixels(bgr)
+            remarks += glance(*both, alignment, matches=self.match_exposure)
         return Sample(
             pair=pair,
             src=src,
@@ -187,8 +205,9 @@ class ZipDataset(Dataset[Sample]):
             align_ms=align_ms,
             started=started,
             inputs=inputs,
-            remarks=tuple(dict.fromkeys(filter(None, (src_remark, bgr_remark)))),
+            remarks=tuple(dict.fromkeys(filter(None, remarks))),
             metadata=read_metadata(pair.src) if self.metadata else None,
+            exposure=exposure,
         )
 
     def _align(

@@ -16,15 +16,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bgm.data.exposure import apply_gain, find_exposure
 from bgm.data.pixels import Pixels, to_uint8
 from bgm.records.record import ALREADY_ALIGNED, Alignment
 
 Grey = NDArray[np.uint8]
 Homography = NDArray[np.float64]
+Gain = tuple[float, float, float]
 
 METHOD = 2
 """Of the search: a number that changes when other homographies come out of it."""
 
+_FEW = 100  # pixels of the longer side, about, that the exposure is read from
 _SMALL = 960  # pixels of the longer side, at most, of the version that is looked at first
 _FEATURES = 1500
 _LARGE = 2000  # where features are looked for if the small version has too few
@@ -78,16 +81,17 @@ def find_alignment(src: Pixels, bgr: Pixels) -> Alignment:
         What was found; with a homography if the plate should be warped by it.
     """
     height, width = src.shape[:2]
-    small = _shrink(src, bgr, _SMALL)
+    gain = _gain(src, bgr)
+    small = _shrink(src, bgr, _SMALL, gain)
     found = _from_where_it_is(small)
     if found is None:
         found = _from_features(small, _FEATURES)
     if found.homography is None and small.factor > 1:
-        found = _from_features(_shrink(src, bgr, _LARGE), _MANY_FEATURES)
+        found = _from_features(_shrink(src, bgr, _LARGE, gain), _MANY_FEATURES)
     points = found.matches, found.inliers
     if found.homography is None:
         return Alignment(False, found.reason, *points)
-    homography = _track_squares(found.homography, found.corners, src, bgr)
+    homography = _track_squares(found.homography, found.corners, (src, bgr), gain)
     if not _is_plausible(homography, width, height):
         return Alignment(False, "kept: implausible homography", *points)
     shift = mean_shift(homography, width, height)
@@ -99,20 +103,28 @@ def find_alignment(src: Pixels, bgr: Pixels) -> Alignment:
     return Alignment(True, "aligned", *points, shift, numbers)
 
 
-def _shrink(src: Pixels, bgr: Pixels, side: int) -> _Small:
+def _gain(src: Pixels, bgr: Pixels) -> Gain:
+    """Of the plate, whose corners would not be known again in another light; from a few pixels."""
+    step = max(1, max(src.shape[:2]) // _FEW)
+    few = (to_uint8(pixels[::step, ::step]) for pixels in (src, bgr))
+    exposure = find_exposure(*few)
+    return exposure.gain if exposure.applied and exposure.gain is not None else (1.0, 1.0, 1.0)
+
+
+def _shrink(src: Pixels, bgr: Pixels, side: int, gain: Gain) -> _Small:
     """Both pictures in grey, at most `side` pixels long; what is left of the last pixel is cut."""
     height, width = src.shape[:2]
     factor = -(-max(height, width) // side)
     factor = max(1, min(factor, height, width))
     size = width // factor, height // factor
 
-    def shrink(pixels: Pixels) -> Grey:
+    def shrink(pixels: Pixels) -> Pixels:
         if factor > 1:  # by whole numbers, which is several times as quick
             cut = pixels[: size[1] * factor, : size[0] * factor]
             pixels = cv2.resize(cut, size, interpolation=cv2.INTER_AREA)
-        return _grey(pixels)
+        return pixels
 
-    return _Small(shrink(src), shrink(bgr), factor)
+    return _Small(_grey(shrink(src)), _grey(apply_gain(shrink(bgr), gain)), factor)
 
 
 def _from_where_it_is(small: _Small) -> _Found | None:
@@ -170,9 +182,10 @@ def _match(
 
 
 def _track_squares(
-    homography: Homography, corners: NDArray[Any], src: Pixels, bgr: Pixels
+    homography: Homography, corners: NDArray[Any], pair: tuple[Pixels, Pixels], gain: Gain
 ) -> Homography:
     """Correct what is left at full size, by tracking corners in small squares of the pictures."""
+    src, bgr = pair
     size = np.array(src.shape[1::-1])
     starts = np.rint(corners[:_SQUARES]).astype(int) - _SQUARE // 2
     starts = starts[((starts >= 0) & (starts + _SQUARE <= size)).all(axis=1)]
@@ -185,7 +198,7 @@ def _track_squares(
     for (left, top), (x, y) in zip(starts.tolist(), places.tolist(), strict=True):
         square = src[top : top + _SQUARE, left : left + _SQUARE]
         to_sheet[y : y + _SQUARE, x : x + _SQUARE] = _grey(square)
-        square = _warped_square(bgr, homography, left, top)
+        square = _warped_square(bgr, gain, homography, left, top)
         from_sheet[y : y + _SQUARE, x : x + _SQUARE] = square
     points = (places + _SQUARE / 2).astype(np.float32).reshape(-1, 1, 2)
     tracked, good = _track(from_sheet, to_sheet, points, levels=1)
@@ -193,7 +206,7 @@ def _track_squares(
     return _correct(homography, (points + shifts)[good], (tracked + shifts)[good])
 
 
-def _warped_square(bgr: Pixels, homography: Homography, left: int, top: int) -> Grey:
+def _warped_square(bgr: Pixels, gain: Gain, homography: Homography, left: int, top: int) -> Grey:
     """What of the warped plate lies in one square of the source."""
     height, width = bgr.shape[:2]
     corners = np.array([[0, 0], [_SQUARE, 0], [0, _SQUARE], [_SQUARE, _SQUARE]], np.float64)
@@ -203,7 +216,7 @@ def _warped_square(bgr: Pixels, homography: Homography, left: int, top: int) -> 
     there = _translation(-left, -top) @ homography @ _translation(x0, y0)
     return np.asarray(
         cv2.warpPerspective(
-            _grey(bgr[y0:y1, x0:x1]),
+            _grey(apply_gain(bgr[y0:y1, x0:x1], gain)),
             there,
             (_SQUARE, _SQUARE),
             flags=cv2.INTER_CUBIC,

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,23 @@ def read_metadata(path: Path) -> Metadata:
     except Exception as error:  # whatever is wrong with the file, its pixels may be whole
         log.debug("no metadata of %s: %s", path, error)
         return Metadata()
+
+
+def capture_time(path: Path) -> datetime | None:
+    """When a photograph says that it was taken, by the camera's clock; None if it does not."""
+    try:
+        with local_copy(path) as file, Image.open(file) as image:
+            exif = _read_exif(image)
+            taken = exif.get_ifd(IFD.Exif)
+            said = taken.get(Base.DateTimeOriginal) or exif.get(Base.DateTime)
+            if not said:
+                return None
+            fraction = str(taken.get(Base.SubsecTimeOriginal, "")).strip("\0 ")
+            moment = datetime.strptime(str(said).strip("\0 "), "%Y:%m:%d %H:%M:%S")
+            return moment + timedelta(seconds=float(f"0.{fraction}") if fraction.isdigit() else 0)
+    except Exception as error:  # damaged EXIF raises anything
+        log.debug("no capture time of %s: %s", path, error)
+        return None
 
 
 def _read_exif(image: Image.Image) -> Image.Exif:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bgm.data.kinds import why_unread
+from bgm.data.plates import CHOICES, of_themselves
 from bgm.data.sources import Listing, name_unread, open_source, why_empty
 from bgm.errors import DataError
 
@@ -21,11 +22,15 @@ class Pair:
         name: Path relative to the sources, without extension, with forward slashes.
         src: The source photograph.
         bgr: The background plate.
+        plate: How it was chosen, if not by its name.
+        stills: What the plate is to be made from before it can be read.
     """
 
     name: str
     src: Path
     bgr: Path
+    plate: str | None = None
+    stills: tuple[Path, ...] = ()
 
 
 @dataclass
@@ -41,13 +46,23 @@ class Pairing:
     leftovers: dict[str, str] = field(default_factory=dict)
 
 
-def find_pairs(src: Path, bgr: Path, *, skip_unmatched: bool = False) -> Pairing:
-    """Match sources and backgrounds by their relative path without extension.
+def find_pairs(
+    src: Path,
+    bgr: Path | None,
+    *,
+    skip_unmatched: bool = False,
+    choice: str = "name",
+    made: Path = Path("plates"),
+) -> Pairing:
+    """Match sources and backgrounds, by their relative path without extension or otherwise.
 
     Args:
         src: Directory of sources, searched with its sub-folders, or one source.
-        bgr: Directory of backgrounds, or ONE image, used for every source.
+        bgr: Directory of backgrounds, or ONE image, used for every source; None if backgrounds
+            are to be made from the sources.
         skip_unmatched: Whether to go on without the files that cannot be matched.
+        choice: `name`, or a way of `bgm.data.plates`, for a directory of backgrounds.
+        made: Directory of backgrounds that are to be made.
 
     Raises:
         DataError: There is no source, or a file cannot be matched and may not be skipped.
@@ -59,6 +74,37 @@ def find_pairs(src: Path, bgr: Path, *, skip_unmatched: bool = False) -> Pairing
     pairing = Pairing()
     _drop_ambiguous(sources, "source", pairing.leftovers)
     _drop_twins(sources, pairing.leftovers)
+    if bgr is None or (bgr.is_dir() and choice != "name"):
+        _choose(pairing, sources, bgr, choice, made)
+    else:
+        _match_names(pairing, src, listing, bgr)
+    pairing.leftovers = dict(sorted(pairing.leftovers.items()))
+    if pairing.leftovers and not skip_unmatched:
+        raise DataError(describe(pairing.leftovers, "file without partner", "data.unmatched=skip"))
+    name_unread(listing)
+    return pairing
+
+
+def _choose(
+    pairing: Pairing, sources: dict[str, list[Path]], bgr: Path | None, choice: str, made: Path
+) -> None:
+    """Pair sources with backgrounds by another way than names."""
+    wanted = {n: paths[0] for n, paths in sorted(sources.items()) if n not in pairing.leftovers}
+    if bgr is None:
+        chosen, leftovers = of_themselves(wanted, made)
+    else:
+        found = open_source(bgr).list().images
+        _drop_ambiguous(found, "background", pairing.leftovers)
+        plates = {n: paths[0] for n, paths in sorted(found.items()) if len(paths) == 1}
+        chosen, leftovers = CHOICES[choice](wanted, plates, made)
+    pairing.leftovers |= leftovers
+    for name, plate in chosen.items():
+        pairing.pairs.append(Pair(name, wanted[name], plate.path, plate.how, plate.stills))
+
+
+def _match_names(pairing: Pairing, src: Path, listing: Listing, bgr: Path) -> None:
+    """Pair sources with the backgrounds of the same names, or all with one."""
+    sources = listing.images
     plates = _list_for(sources, bgr)
     if bgr.is_dir():
         _drop_ambiguous(plates.images, "background", pairing.leftovers)
@@ -72,11 +118,6 @@ def find_pairs(src: Path, bgr: Path, *, skip_unmatched: bool = False) -> Pairing
         else:
             why = _without("source without a background", listing, name, plates)
             pairing.leftovers[name] = why
-    pairing.leftovers = dict(sorted(pairing.leftovers.items()))
-    if pairing.leftovers and not skip_unmatched:
-        raise DataError(describe(pairing.leftovers, "file without partner", "data.unmatched=skip"))
-    name_unread(listing)
-    return pairing
 
 
 def _list_for(names: Collection[str], root: Path) -> Listing:

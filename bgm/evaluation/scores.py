@@ -89,6 +89,41 @@ def foreground_mse(
     return float(np.square(difference).sum()) / count / 3
 
 
+def recomposite_mse(
+    pred: NDArray[np.uint8],
+    true: NDArray[np.uint8],
+    pred_alpha: Grey,
+    true_alpha: Grey,
+    trimap: Grey | None = None,
+) -> float | None:
+    """Compare what a matte is for: the subject on a new background.
+
+    Args:
+        pred: Predicted foreground, uint8, (H, W, 3).
+        true: True foreground, uint8, (H, W, 3).
+        pred_alpha: Predicted alpha, uint8, (H, W).
+        true_alpha: True alpha, uint8, (H, W).
+        trimap: uint8, (H, W), 128 where to compare; None compares everywhere.
+
+    Returns:
+        Mean squared difference of colours in [0, 1] between the composites with the prediction
+        and with the truth, on black and on white, where dark and light fringes show most; None if
+        there is nothing to compare.
+
+    Raises:
+        ValueError: The arrays are not uint8 of one size.
+    """
+    if pred.shape != true.shape or pred.shape[:2] != true_alpha.shape:
+        raise ValueError(f"sizes differ: {pred.shape}, {true.shape}, alpha {true_alpha.shape}")
+    selected = _select(trimap, pred_alpha, true_alpha)
+    if not selected.any():
+        return None
+    mine, truth = (alpha[selected][:, None] / np.float32(255) for alpha in (pred_alpha, true_alpha))
+    on_black = (mine * pred[selected] - truth * true[selected]) / np.float32(255)
+    on_white = on_black + truth - mine
+    return float(np.mean([np.square(on_black).mean(), np.square(on_white).mean()]))
+
+
 def unknown_band(alpha: Grey, width: int) -> Grey:
     """Derive a trimap from a true alpha.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bgm.data import read_alpha, read_image, to_uint8
 from bgm.data.pixels import Pixels
 from bgm.errors import DataError
-from bgm.evaluation.scores import alpha_errors, foreground_mse, unknown_band
+from bgm.evaluation.scores import alpha_errors, foreground_mse, recomposite_mse, unknown_band
 
 Scores = dict[str, float | None]
 
@@ -67,8 +67,8 @@ class Scorer:
                 why there are none.
 
         Returns:
-            What `alpha_errors` returns, and `fg_mse` if there is a true foreground. Nothing for
-            an image without truth.
+            What `alpha_errors` returns; with a true foreground also `fg_mse`, and `com_mse`, what
+            `recomposite_mse` returns. Nothing for an image without truth.
 
         Raises:
             DataError: The truth cannot be read or has another size; or others have a trimap and
@@ -89,6 +89,7 @@ class Scorer:
         if foreground is not None and "fgr" in true_of:
             colours = true_of.colours("fgr", alpha)
             scores["fg_mse"] = foreground_mse(foreground, colours, true, trimap)
+            scores["com_mse"] = recomposite_mse(foreground, colours, alpha, true, trimap)
         return scores
 
 

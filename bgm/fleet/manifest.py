@@ -34,13 +34,14 @@ class Row:
     def to_text(self) -> str:
         """The row as Ray carries it."""
         pair = self.pair
-        return json.dumps([pair.name, str(pair.src), str(pair.bgr), self.truths, self.earlier])
+        files = [str(pair.src), str(pair.bgr)]
+        return json.dumps([pair.name, *files, pair.plate, self.truths, self.earlier])
 
     @classmethod
     def from_text(cls, text: str) -> Row:
         """The row that `to_text` was called on."""
-        name, src, bgr, truths, earlier = json.loads(text)
-        return cls(Pair(name, locate(src), locate(bgr)), truths, earlier)
+        name, src, bgr, plate, truths, earlier = json.loads(text)
+        return cls(Pair(name, locate(src), locate(bgr), plate), truths, earlier)
 
 
 def make_row(run: Run, pair: Pair) -> Row:

@@ -77,7 +77,7 @@ class Worker:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         from bgm.outputs import LayerBuilder
         from bgm.records.journal import Journal
-        from bgm.runs.build import kept_layers, load_network
+        from bgm.runs.build import create_edges, kept_layers, load_network
         from bgm.runs.runner import set_up_process
         from bgm.storage import locate
 
@@ -89,7 +89,7 @@ class Worker:
         self._matting = load_network(config)
         layers = kept_layers(config.outputs)
         self._specs = [layer.spec for layer in layers]
-        self._build_layers = LayerBuilder(layers)
+        self._build_layers = LayerBuilder(layers, create_edges(config.edges))
         self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._journal = Journal(self._output_dir, self._name)
 

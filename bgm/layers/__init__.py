@@ -8,6 +8,8 @@ from pkgutil import iter_modules
 from bgm.layers.base import (
     LAYERS,
     VIDEO_FORMATS,
+    ColourSettings,
+    DeepSettings,
     Format,
     Layer,
     LayerSettings,
@@ -23,6 +25,8 @@ for _module in iter_modules(__path__):  # each registers what it has
 __all__ = [
     "LAYERS",
     "VIDEO_FORMATS",
+    "ColourSettings",
+    "DeepSettings",
     "Format",
     "Layer",
     "LayerSettings",

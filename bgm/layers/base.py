@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
     from bgm.inference.matte import Matte
 
-VIDEO_FORMATS = frozenset(path.stem for path in (conf_directory() / "format").glob("*.yaml"))
-"""Formats of videos: each is a file in `conf/format/`."""
+VIDEO_FORMATS = frozenset(path.stem for path in (conf_directory() / "formats").glob("*.yaml"))
+"""Formats of videos: each is a file in `conf/formats/`."""
 
 if TYPE_CHECKING:
-    Format = Enum("Format", ["png", "jpg", "webp", "tiff"])
+    Format = Enum("Format", ["png", "jpg", "webp", "tiff", "exr"])
 else:
-    Format = Enum("Format", ["png", "jpg", "webp", "tiff", *sorted(VIDEO_FORMATS)])
+    Format = Enum("Format", ["png", "jpg", "webp", "tiff", "exr", *sorted(VIDEO_FORMATS)])
 
 
 @dataclass
@@ -41,16 +41,31 @@ class LayerSettings:
     quality: int = 95
 
 
+@dataclass
+class DeepSettings(LayerSettings):
+    """What can be set of layers that may have more than 8 bits."""
+
+    bits: int = 8
+
+
+@dataclass
+class ColourSettings(DeepSettings):
+    """What can be set of layers with colours."""
+
+    linear: bool = True
+
+
 @dataclass(frozen=True)
 class LayerSpec:
     """How a layer is stored.
 
     Attributes:
         type: Name of its type.
-        format: `png`, `jpg`, `webp` or `tiff`; or one of `VIDEO_FORMATS`.
+        format: `png`, `jpg`, `webp`, `tiff` or `exr`; or one of `VIDEO_FORMATS`.
         quality: Of JPEG and WebP, 1 to 100.
         bits: 8, or 16 in PNG, TIFF and some formats of videos.
         premultiplied: Whether the colours are multiplied by the alpha beside them.
+        linear: Whether EXR has the colours in linear light, instead of with the curve of sRGB.
     """
 
     type: str
@@ -58,6 +73,7 @@ class LayerSpec:
     quality: int = 95
     bits: int = 8
     premultiplied: bool = False
+    linear: bool = True
 
 
 @dataclass(frozen=True)
@@ -69,6 +85,7 @@ class LayerSource:
         pixels: The same in 8 bits, (H, W, 4), uint8, on the host.
         src: The photograph, (3, H, W), uint8 or float32 in [0, 1], on the host.
         bgr: Its plate as the network saw it, aligned if that was asked for; likewise.
+        extended: Whether the colours outside the subject mean something.
         seconds: When the frame of a clip is shown, since the clip's first; 0 of a photograph.
     """
 
@@ -77,6 +94,7 @@ class LayerSource:
     src: Tensor
     bgr: Tensor
     seconds: Fraction = Fraction(0)
+    extended: bool = False
 
 
 Settings = TypeVar("Settings", bound=LayerSettings)
@@ -98,7 +116,7 @@ class Layer(ABC, Generic[Settings]):
     name: ClassVar[str]
     shows: ClassVar[str]
     channels: ClassVar[int]
-    formats: ClassVar[tuple[Format, ...]] = tuple(Format)
+    formats: ClassVar[tuple[Format, ...]] = tuple(f for f in Format if f is not Format.exr)
     paths: ClassVar[tuple[str, ...]] = ()
     needs_refiner: ClassVar[bool] = False
     settings_type: ClassVar[type[Any]] = LayerSettings
@@ -118,6 +136,15 @@ class Layer(ABC, Generic[Settings]):
         if kind not in cls.formats:
             legal = ", ".join(legal.name for legal in cls.formats)
             raise ConfigError(f"{key}.format={kind.name}: must be one of {legal}")
+        if not isinstance(settings, DeepSettings):
+            return
+        require(settings.bits in (8, 16), f"{key}.bits", settings.bits, "8 or 16")
+        is_shallow = kind.name not in {"png", "tiff", "exr"} | VIDEO_FORMATS
+        if settings.bits == 16 and is_shallow:
+            raise ConfigError(
+                f"{key}.bits=16 does not fit {key}.format={kind.name}, which has 8 bits; choose "
+                f"{key}.format=png or tiff"
+            )
 
     @classmethod
     def check_files(cls, settings: Settings) -> None:
@@ -130,7 +157,16 @@ class Layer(ABC, Generic[Settings]):
     @property
     def spec(self) -> LayerSpec:
         """How it is stored."""
-        return LayerSpec(self.name, self.settings.format.name, self.settings.quality)
+        known = {field.name for field in fields(LayerSpec)} - {"type", "format"}
+        given = {key: value for key, value in vars(self.settings).items() if key in known}
+        return LayerSpec(self.name, self.settings.format.name, **given)
+
+    @property
+    def depth(self) -> int:
+        """Bits of what is built: 8, 16, or 32 for floats, which EXR takes."""
+        if self.settings.format is Format.exr:
+            return 32
+        return self.spec.bits
 
     @abstractmethod
     def build(self, source: LayerSource) -> Pixels:

@@ -16,7 +16,7 @@ from bgm.data.named_colours import parse_colour
 from bgm.data.pixels import as_tensor, to_unit
 from bgm.data.video.looped import LoopedClip
 from bgm.errors import ConfigError
-from bgm.layers.base import Format, Layer, LayerSettings, LayerSource, LayerSpec, register_layer
+from bgm.layers.base import ColourSettings, Format, Layer, LayerSource, LayerSpec, register_layer
 from bgm.layers.rounding import Pixels, to_host
 from bgm.storage import locate
 
@@ -27,7 +27,7 @@ AlphaKind = Enum("AlphaKind", ["straight", "premultiplied"])
 
 
 @dataclass
-class CompositeSettings(LayerSettings):
+class CompositeSettings(ColourSettings):
     """How the cut-out, or the composite on a new background, is made and stored."""
 
     format: Format = Format.png
@@ -49,6 +49,7 @@ class Composite(Layer[CompositeSettings]):
 
     shows = "the cut-out"
     channels = 4
+    formats = tuple(Format)
     paths = ("background",)
     settings_type = CompositeSettings
 
@@ -102,15 +103,29 @@ class Composite(Layer[CompositeSettings]):
         if self._film is not None:
             shown = to_unit(as_tensor(self._film.at(source.seconds)))
             size = (matte.alpha.shape[2], matte.alpha.shape[1])
-            return to_host(matte.composite(cover(shown, size)))
+            return to_host(matte.composite(cover(shown, size)), self.depth)
         if self._plate is not None:
-            return to_host(matte.composite(self._fit(self._plate, matte.alpha)))
+            return to_host(matte.composite(self._fit(self._plate, matte.alpha)), self.depth)
+        if self.depth == 32:  # the curve of sRGB comes off before colours are multiplied by alpha
+            return self._straight(source)
         if self._premultiplied:
             cutout = matte.composite()
             cutout[:3] *= cutout[3:]
-            return to_host(cutout)
+            return to_host(cutout, self.depth)
+        if self.depth != 8:
+            return self._straight(source)
+        if source.extended:
+            return pixels
         # Where the stored alpha is 0, the stored colour is too.
         return np.asarray(cv2.bitwise_and(pixels, pixels, mask=pixels[:, :, 3].copy()), np.uint8)
+
+    def _straight(self, source: LayerSource) -> Pixels:
+        """Colours that are not multiplied by alpha, deeper than 8 bits."""
+        alpha = to_host(source.matte.alpha, self.depth)
+        colours = to_host(source.matte.foreground, self.depth)
+        if not source.extended:
+            colours[alpha == 0] = 0
+        return np.dstack([colours, alpha])
 
     def _fit(self, plate: Tensor, like: Tensor) -> Tensor:
         """The background as large as `like`; kept, because most shoots have one size."""

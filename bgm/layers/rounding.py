@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # settings are checked without torch
     from torch import Tensor
 
 Pixels = NDArray[Any]
-"""(H, W) or (H, W, 3 or 4), uint8 or uint16, RGB(A)."""
+"""(H, W) or (H, W, 3 or 4), uint8, uint16, or for EXR float32 in [0, 1], RGB(A)."""
 
 
 def round_to(layer: Tensor, bits: int) -> Tensor:
@@ -21,7 +21,10 @@ def round_to(layer: Tensor, bits: int) -> Tensor:
 
 
 def to_host(layer: Tensor, bits: int = 8) -> Pixels:
-    """Round a layer (C, H, W) in [0, 1] to `bits` bits and copy it to the host."""
+    """Round a layer (C, H, W) in [0, 1] to `bits` bits, copied to the host; 32 leaves floats."""
+    if bits == 32:
+        floats: Pixels = layer.permute(1, 2, 0).float().contiguous().cpu().numpy()
+        return floats[:, :, 0] if floats.shape[2] == 1 else floats
     whole = round_to(layer, bits).permute(1, 2, 0)
     # Whole numbers are a quarter or half of what floats would be on the way from a GPU.
     small = whole.byte() if bits == 8 else whole.int()

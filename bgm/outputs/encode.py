@@ -14,6 +14,7 @@ from PIL import Image
 from bgm.data.metadata import Metadata
 from bgm.errors import WriteError
 from bgm.layers import LayerSpec, Pixels
+from bgm.outputs.exr import encode_exr
 from bgm.outputs.metadata import (
     PREMULTIPLIED,
     STRAIGHT,
@@ -23,7 +24,7 @@ from bgm.outputs.metadata import (
     png_chunks,
 )
 
-EXTENSIONS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif"}
+EXTENSIONS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif", "exr": ".exr"}
 """File extension of each format."""
 
 FASTEST_PNG_LEVELS = 3
@@ -41,7 +42,7 @@ def encode(
     """Encode one layer.
 
     Args:
-        pixels: (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16, RGB(A).
+        pixels: (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16, or for EXR float32, RGB(A).
         spec: Its format and quality.
         png_level: Compression of PNG, 0 (fast) to 9 (small); lossless at every level. Up to 3 it
             is ISA-L's, several times as fast; above it is zlib's.
@@ -51,6 +52,8 @@ def encode(
     Raises:
         WriteError: The image does not fit the format.
     """
+    if spec.format == "exr":
+        return encode_exr(pixels, spec)
     if spec.format == "png" and png_level <= FASTEST_PNG_LEVELS:
         return encode_png(pixels, png_level, png_chunks(metadata))
     if spec.format == "png":

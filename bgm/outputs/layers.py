@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bgm.inference.matte import Matte
 from bgm.layers import Layer, LayerSource, Pixels, to_host
+from bgm.outputs.edges import Edges
 
 
 class LayerBuilder:
@@ -22,10 +23,12 @@ class LayerBuilder:
 
     Args:
         layers: The types, with their settings.
+        edges: What is done to a matte before, by whoever calls; None for nothing.
     """
 
-    def __init__(self, layers: Sequence[Layer[Any]]) -> None:
+    def __init__(self, layers: Sequence[Layer[Any]], edges: Edges | None = None) -> None:
         self.layers = layers
+        self.edges = edges
 
     def __call__(
         self,
@@ -47,9 +50,9 @@ class LayerBuilder:
         Raises:
             BgmError: The network that made the matte has no such layer.
         """
-        source = LayerSource(
-            matte, to_rgba8(matte) if pixels is None else pixels, src, bgr, seconds
-        )
+        pixels = to_rgba8(matte) if pixels is None else pixels
+        extended = self.edges is not None and self.edges.extends
+        source = LayerSource(matte, pixels, src, bgr, seconds, extended)
         return {layer.name: layer.build(source) for layer in self.layers}
 
 

@@ -54,15 +54,32 @@ class Alignment:
         return self.applied or self.reason == ALREADY_ALIGNED
 
 
+@dataclass(frozen=True)
+class Exposure:
+    """What became of the attempt to bring a background to the exposure of its source.
+
+    Attributes:
+        applied: Whether the background was changed.
+        reason: Why it was, or why it was not.
+        gain: Factors of red, green and blue, in linear light, that would make the background's
+            light the source's; None if they could not be told.
+    """
+
+    applied: bool
+    reason: str
+    gain: tuple[float, float, float] | None = None
+
+
 @dataclass
 class Timings:
     """Milliseconds that one image spent in each stage; None where it did not get there.
 
     Attributes:
         load_ms: Decoding source and background.
-        align_ms: Aligning the background.
+        align_ms: Aligning the background, and matching its exposure.
         forward_ms: The network, with the transfer to the device; the device is synchronised.
-        layers_ms: Composing the layers, rounding them, copying them to the host.
+        edges_ms: What is done to the edges; None if nothing is.
+        layers_ms: Composing the layers, rounding them, copying them to the host; with the edges.
         write_wait_ms: Inference waiting for a free place among the writers.
         encode_ms: Encoding and storing the files.
         score_ms: Comparing with the truth.
@@ -72,6 +89,7 @@ class Timings:
     load_ms: float | None = None
     align_ms: float | None = None
     forward_ms: float | None = None
+    edges_ms: float | None = None
     layers_ms: float | None = None
     write_wait_ms: float | None = None
     encode_ms: float | None = None
@@ -93,6 +111,8 @@ class ImageRecord:
         inputs: The files it was made from: `src`, `bgr` and, once scored, the truth.
         files: Output path per layer, relative to the run's directory.
         alignment: What the alignment did, if it was asked for.
+        exposure: What matching exposures did, if it was asked for.
+        plate: How the background was chosen or made, if not by its name.
         backbone_scale: Scale of the coarse pass; None without a refiner.
         sample_pixels: Pixels that were to be refined; None but in mode `sampling`.
         refined: Share of the pixels that the refiner redid, in [0, 1]; None without a refiner.
@@ -109,6 +129,8 @@ class ImageRecord:
     inputs: dict[str, InputFile] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     alignment: Alignment | None = None
+    exposure: Exposure | None = None
+    plate: str | None = None
     backbone_scale: float | None = None
     sample_pixels: int | None = None
     refined: float | None = None
@@ -133,6 +155,7 @@ class ImageRecord:
         """
         record = from_plain(cls, content)
         record.alignment = record.alignment and from_plain(Alignment, content["alignment"])
+        record.exposure = record.exposure and from_plain(Exposure, content["exposure"])
         record.timings = from_plain(Timings, content.get("timings", {}))
         inputs = content.get("inputs", {})
         record.inputs = {kind: from_plain(InputFile, file) for kind, file in inputs.items()}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bgm.config.edges import EdgesConfig
 from bgm.config.schema import (
     Config,
     ModelConfig,
@@ -21,9 +22,11 @@ from bgm.errors import ConfigError
 from bgm.evaluation import Scorer, unknown_only
 from bgm.inference.matting import Matting, load_matting
 from bgm.layers import LAYERS, Layer
+from bgm.outputs.edges import Edges
 from bgm.storage import locate
 from bgm.tracking import (
     TRACKERS,
+    Background,
     ConsoleTracker,
     Guarded,
     Tracker,
@@ -44,6 +47,12 @@ def create_trackers(
 ) -> list[Tracker]:
     """Who is to be told of a run.
 
+    Args:
+        tracking: What the configuration says of it.
+        output_dir: The run's directory.
+        console: Whether for a run that people watch: on the console, and with others told beside
+            the work; or for a measurement, which nothing shall disturb.
+
     Raises:
         ConfigError: There is no tracker of that name.
     """
@@ -53,9 +62,8 @@ def create_trackers(
     if tracking.name not in TRACKERS:
         known = ", ".join([FILES_ALONE, *TRACKERS])
         raise ConfigError(f"tracking.name={tracking.name}: no such tracker; there are {known}")
-    settings = tracker_settings(tracking, output_dir)
-    # Last started, the progress bar shows the work alone.
-    return [Guarded(TRACKERS[tracking.name](settings)), *trackers]
+    tracker: Tracker = Guarded(TRACKERS[tracking.name](tracker_settings(tracking, output_dir)))
+    return [Background(tracker) if console else tracker, *trackers]
 
 
 def tracker_settings(tracking: TrackingConfig, output_dir: Path) -> TrackerSettings:
@@ -78,6 +86,16 @@ def kept_layers(outputs: OutputsConfig) -> list[Layer[Any]]:
         DataError: A picture that one of them needs cannot be read.
     """
     return [LAYERS[name](outputs.layer(name)) for name in outputs.types]
+
+
+def create_edges(edges: EdgesConfig) -> Edges | None:
+    """What is done to mattes before they become layers; None for nothing.
+
+    Raises:
+        ConfigError: It needs an extra that is not installed, or masks that are not there.
+        DataError: The masks cannot be used.
+    """
+    return Edges(edges) if edges.changes_alpha or edges.changes_colours else None
 
 
 def load_network(config: Config) -> Matting:

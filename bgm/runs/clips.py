@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterator
+from collections import defaultdict
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from bgm.config.schema import Config, OnExisting, Unmatched
 from bgm.config.video import parse_rate
 from bgm.data import Pair, read_ahead
 from bgm.data.datasets import Sample
-from bgm.data.video.clip import ClipInfo, Range
+from bgm.data.video.clip import ClipInfo, Frame, Range
 from bgm.data.video.container import VideoFile
 from bgm.data.video.find import Reading, Shot, find_shots
 from bgm.data.video.points import parse_point
@@ -55,10 +55,6 @@ class PlannedClip:
     def name(self) -> str:
         """What it is called."""
         return self.shot.name
-
-    def owns(self, frame: str) -> bool:
-        """Whether a frame of that name is one of its."""
-        return frame.rpartition("/")[0] == self.name
 
 
 def plan_clips(config: Config) -> tuple[list[PlannedClip], list[ImageRecord]]:
@@ -152,19 +148,30 @@ class ClipWork:
     def items(self, sink: VideoSink) -> Generator[tuple[Sample | Exception, Pair], None, None]:
         """Every frame with what belongs to it, decoded ahead; the sink is told of each."""
         for clip, done in self.clips:
-            self._begun[clip.name] = (clip, time.perf_counter())
-            sink.begin(self._plan(clip))
+            started = time.perf_counter()
+            zero: int | None = None
             try:
                 with closing(read_ahead(self._samples(clip), _AHEAD)) as frames:
                     for frame, pair, sample in frames:
+                        if zero is None:
+                            # A part begins with its first frame, a whole clip where it began.
+                            zero = 0 if clip.wanted.start is None else frame.time
+                            self._begun[clip.name] = (clip, started)
+                            sink.begin(self._plan(clip, zero))
                         if pair.name in done:
                             continue
-                        sink.expect(pair.name, frame)
+                        sink.expect(pair.name, self._moved(clip, frame, zero))
                         yield sample, pair
             except BgmError as error:  # of the clip, not of a frame
                 path = clip.shot.inputs()["src"]
                 yield error, Pair(clip.name, path, path)
-            sink.end()
+            if zero is not None:
+                sink.end()
+
+    def _moved(self, clip: PlannedClip, frame: Frame, zero: int) -> Frame:
+        """The frame at its time in the files, shown for those that are left out behind it."""
+        duration = frame.duration and frame.duration * clip.wanted.stride
+        return replace(frame, time=frame.time - zero, duration=duration)
 
     def _samples(self, clip: PlannedClip) -> Generator[Any, None, None]:
         data = self.config.data
@@ -174,13 +181,12 @@ class ClipWork:
             for frame, pair, sample in frames:
                 yield frame, pair, _checked(sample)
 
-    def _plan(self, clip: PlannedClip) -> ClipPlan:
+    def _plan(self, clip: PlannedClip, zero: int) -> ClipPlan:
         info, wanted = clip.info, clip.wanted
-        start = Fraction(0) if wanted.start is None else wanted.start.in_seconds(info.rate)
-        end = None if wanted.end is None else wanted.end.in_seconds(info.rate)
         sound = None
         if self.config.outputs.audio and info.audio and isinstance(clip.shot.clip, VideoFile):
-            sound = SoundSource(clip.shot.clip.path, start, end)
+            is_part = wanted.end is not None
+            sound = SoundSource(clip.shot.clip.path, zero * info.time_base, is_part)
         shown = replace(info, rate=info.rate / wanted.stride)
         return ClipPlan(clip.name, shown, wanted.timecode(info), sound)
 
@@ -252,6 +258,7 @@ def split_clips(
         _refuse_existing(clips, specs, config, directory)
     if policy in (OnExisting.error, OnExisting.overwrite):
         return ClipWork([(clip, set()) for clip in clips], specs, config), []
+    recorded = _recorded(directory)
     todo: list[tuple[PlannedClip, set[str]]] = []
     settled: list[ImageRecord] = []
     for clip in clips:
@@ -261,7 +268,7 @@ def split_clips(
             continue
         kept = [
             record
-            for record in _records_of(clip, directory)
+            for record in recorded[clip.name]
             if policy is OnExisting.skip or _is_unchanged(record, clip)
         ]
         if videos and kept and not pictures:
@@ -300,11 +307,12 @@ def clip_path(config: Config, root: Path, spec: LayerSpec, name: str) -> Path:
     return root / spec.type / name if form is None else video_path(root, spec, form, name)
 
 
-def _records_of(clip: PlannedClip, directory: RunDirectory) -> Iterator[ImageRecord]:
-    """What an earlier run recorded of the frames of a clip."""
+def _recorded(directory: RunDirectory) -> dict[str, list[ImageRecord]]:
+    """What an earlier run recorded of the frames of each clip."""
+    found: dict[str, list[ImageRecord]] = defaultdict(list)
     for record in directory.read_records().values():
-        if clip.owns(record.name):
-            yield record
+        found[record.name.rpartition("/")[0]].append(record)
+    return found
 
 
 def _is_unchanged(record: ImageRecord, clip: PlannedClip) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +10,15 @@ from pathlib import Path
 from bgm.config.schema import Config, Unmatched
 from bgm.config.video import DataKind
 from bgm.data import Pair, describe, find_pairs
+from bgm.data.plates import MEDIAN
 from bgm.data.video.demo import ensure_demo
-from bgm.errors import DataError
+from bgm.errors import ConfigError, DataError
 from bgm.evaluation import Scorer
 from bgm.layers import LayerSpec
 from bgm.outputs import LayerBuilder
 from bgm.outputs.video.encoder import try_format
 from bgm.records.record import ImageRecord
-from bgm.runs.build import create_scorer, kept_layers
+from bgm.runs.build import create_edges, create_scorer, kept_layers
 from bgm.runs.clips import PlannedClip, plan_clips
 from bgm.runs.preflight import check_paths
 from bgm.storage import locate
@@ -30,6 +32,7 @@ class Plan:
         config: The settings.
         output_dir: Where to write.
         pairs: Every photograph with its plate.
+        others: Those that `data.images` leaves out.
         unmatched: Records of files that have no partner.
         specs: How the layers are stored that are kept of each matte.
         build_layers: What makes them.
@@ -40,6 +43,7 @@ class Plan:
     config: Config
     output_dir: Path
     pairs: list[Pair]
+    others: list[Pair]
     unmatched: list[ImageRecord]
     specs: list[LayerSpec]
     build_layers: LayerBuilder
@@ -51,18 +55,20 @@ class Plan:
         if self.clips is not None:
             return {clip.name: clip.shot.inputs() for clip in self.clips}
         truths = self.score.files if self.score else lambda name: {}
+        edges = self.build_layers.edges.inputs if self.build_layers.edges else lambda name: {}
         return {
-            pair.name: {"src": pair.src, "bgr": pair.bgr, **truths(pair.name)}
+            pair.name: {"src": pair.src, "bgr": pair.bgr, **edges(pair.name), **truths(pair.name)}
             for pair in self.pairs
         }
 
 
-def make_plan(config: Config, output_dir: Path) -> Plan:
+def make_plan(config: Config, output_dir: Path, working: Path | None = None) -> Plan:
     """Find what there is to do.
 
     Args:
         config: What is asked for.
         output_dir: Where to write.
+        working: Where on this machine plates are made, if `output_dir` is not here.
 
     Raises:
         BgmError: A path does not exist, files do not fit together, or there is nothing to do.
@@ -74,26 +80,36 @@ def make_plan(config: Config, output_dir: Path) -> Plan:
         return _plan_clips(config, output_dir)
     pairing = find_pairs(
         locate(config.data.src),
-        locate(config.data.bgr),
+        None if config.data.bgr == MEDIAN else locate(config.data.bgr),
         skip_unmatched=config.data.unmatched is Unmatched.skip,
+        choice=config.data.plate.name,
+        made=(working or output_dir) / "plates",
     )
     if not pairing.pairs:
         what = describe(pairing.leftovers, "file without partner")
         raise DataError(f"no photograph has a background\n{what}")
-    layers = kept_layers(config.outputs)
+    layers, edges = kept_layers(config.outputs), create_edges(config.edges)
+    if edges is not None and edges.masks is not None:
+        edges.masks.check_names([pair.name for pair in pairing.pairs])
+    pairs, others = choose_pairs(pairing.pairs, config.data.images, config.seed)
     return Plan(
         config=config,
         output_dir=output_dir,
-        pairs=pairing.pairs,
+        pairs=pairs,
+        others=others,
         unmatched=[ImageRecord(name, "unmatched", why) for name, why in pairing.leftovers.items()],
         specs=[layer.spec for layer in layers],
-        build_layers=LayerBuilder(layers),
-        score=create_scorer(config, pairing.pairs),
+        build_layers=LayerBuilder(layers, edges),
+        score=create_scorer(config, pairs),
     )
 
 
 def _plan_clips(config: Config, output_dir: Path) -> Plan:
-    layers = kept_layers(config.outputs)
+    layers, edges = kept_layers(config.outputs), create_edges(config.edges)
+    if edges is not None and edges.masks is not None and not edges.masks.is_one:
+        raise ConfigError(
+            f"edges.garbage={config.edges.garbage}: clips take one mask for all frames; give a file"
+        )
     for layer in layers:
         form = config.outputs.formats.get(layer.spec.format)
         if form is not None:
@@ -107,9 +123,31 @@ def _plan_clips(config: Config, output_dir: Path) -> Plan:
         config=config,
         output_dir=output_dir,
         pairs=[],
+        others=[],
         unmatched=others,
         specs=[layer.spec for layer in layers],
-        build_layers=LayerBuilder(layers),
+        build_layers=LayerBuilder(layers, edges),
         score=create_scorer(config, []),
         clips=clips,
+    )
+
+
+def choose_pairs(pairs: list[Pair], count: int | None, seed: int) -> tuple[list[Pair], list[Pair]]:
+    """Choose some of the pairs at random; of a larger number the smaller one is a part.
+
+    Args:
+        pairs: All of them.
+        count: How many; None for all.
+        seed: What the choice follows from.
+
+    Returns:
+        Those that were chosen and the others, both in their order.
+    """
+    if count is None or count >= len(pairs):
+        return pairs, []
+    order = random.Random(seed).sample(range(len(pairs)), len(pairs))
+    chosen = set(order[:count])
+    return (
+        [pair for at, pair in enumerate(pairs) if at in chosen],
+        [pair for at, pair in enumerate(pairs) if at not in chosen],
     )

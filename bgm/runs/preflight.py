@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image
@@ -13,16 +14,23 @@ from bgm.config.schema import Config
 from bgm.config.video import DataKind
 from bgm.data import Pair
 from bgm.data.kinds import why_missing
+from bgm.data.plates import MEDIAN
 from bgm.data.video.plates import own_plate
 from bgm.data.video.sequence import is_pattern
 from bgm.errors import ConfigError
-from bgm.layers import LAYERS, LayerSpec
+from bgm.layers import LAYERS, Format, LayerSpec
 from bgm.storage import RemotePath, is_remote, local_copy, locate, write_object
 
 log = logging.getLogger(__name__)
 
 _LOOKED_AT = 20
-_BYTES_PER_PIXEL = {"png": 0.8, "jpg": 0.3, "webp": 0.3, "tiff": 1.0}  # and channel, cautiously
+_BYTES_PER_PIXEL = {
+    "png": 0.8,
+    "jpg": 0.3,
+    "webp": 0.3,
+    "tiff": 1.0,
+    "exr": 1.5,
+}  # and channel, cautiously
 
 
 def check_paths(config: Config, output_dir: Path) -> None:
@@ -33,7 +41,7 @@ def check_paths(config: Config, output_dir: Path) -> None:
     """
     for key in ("src", "bgr", "pha", "fgr", "trimap"):
         path = getattr(config.data, key)
-        if path is None:
+        if path is None or (key == "bgr" and path == MEDIAN):
             continue
         if config.data.kind is DataKind.video and _is_of_clips(key, path):
             continue
@@ -45,6 +53,18 @@ def check_paths(config: Config, output_dir: Path) -> None:
             )
     if config.checkpoints_dir is not None and not locate(config.checkpoints_dir).is_dir():
         raise ConfigError(f"checkpoints_dir={config.checkpoints_dir}: no such directory")
+    if config.data.plate.name != "name" and not Path(config.data.bgr).is_dir():
+        raise ConfigError(
+            f"data.plate={config.data.plate.name} chooses among the files of a directory, but "
+            f"data.bgr={config.data.bgr} is one file"
+        )
+    for name in config.outputs.types:
+        is_exr = config.outputs.layer(name).format is Format.exr
+        if is_exr and find_spec("OpenEXR") is None:
+            raise ConfigError(
+                f"outputs.{name}.format=exr needs OpenEXR: pip install 'bgm[exr]' (Python 3.11 or "
+                "newer), or choose tiff"
+            )
     for name, layer in LAYERS.items():
         layer.check_files(config.outputs.layer(name))
 

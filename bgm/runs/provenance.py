@@ -16,7 +16,7 @@ from bgm.data.processors import usable_cpus
 from bgm.networks.checkpoints import CheckpointInfo
 
 _LIBRARIES = (
-    *("hydra-core", "isal", "numpy", "omegaconf", "onnxruntime", "opencv-python", "openvino"),
+    *("av", "hydra-core", "isal", "numpy", "omegaconf", "onnxruntime", "opencv-python", "openvino"),
     *("pillow", "safetensors", "simplejpeg", "torch", "wandb"),
 )
 

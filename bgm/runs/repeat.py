@@ -63,7 +63,11 @@ def load_settings(config: Config, given: Collection[str]) -> Config:
 
 
 def check_same(
-    repeated: Path, inputs: Mapping[str, Mapping[str, Path]], checkpoint: CheckpointInfo
+    repeated: Path,
+    inputs: Mapping[str, Mapping[str, Path]],
+    checkpoint: CheckpointInfo,
+    *,
+    of_clips: bool = False,
 ) -> None:
     """Refuse to repeat a run with another checkpoint or other files than it had.
 
@@ -73,6 +77,7 @@ def check_same(
         repeated: Directory of the old run.
         inputs: The files that the new run is about to read, by image and kind.
         checkpoint: The weights it is about to use.
+        of_clips: Whether these are clips, whose frames are what was recorded.
 
     Raises:
         DataError: Something differs; it names every file, or the first of many.
@@ -80,7 +85,11 @@ def check_same(
     directory = RunDirectory(repeated)
     facts = _read_run(directory).facts
     records = directory.read_records()
-    recorded = {name: record.inputs for name, record in records.items() if record.inputs}
+    recorded = {
+        name.rpartition("/")[0] if of_clips else name: record.inputs
+        for name, record in records.items()
+        if record.inputs
+    }
     differences: dict[str, str] = {}
     weights = facts["checkpoint"]
     if weights["sha256"] != checkpoint.sha256:

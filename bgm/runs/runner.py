@@ -27,10 +27,12 @@ from bgm.runs.clips import ClipWork
 from bgm.runs.engines import Engine, LocalEngine
 from bgm.runs.interruption import StopRequest
 from bgm.runs.plan import Plan, make_plan
+from bgm.runs.plates import make_plates
 from bgm.runs.preflight import create_output_dir, warn_of_little_space
 from bgm.runs.provenance import describe
 from bgm.runs.repeat import check_same
 from bgm.runs.resume import remove_partial_files, split
+from bgm.runs.reuse import Reuse
 from bgm.storage import locate
 from bgm.tracking import Preview, RunInfo, Tracker
 
@@ -49,7 +51,9 @@ class Run:
         earlier: Files of earlier runs that give way, by image.
         matting: The network.
         trackers: Who is told.
+        made: What plates were made from, by their paths.
         clips: What there is to do of clips, where they are what is matted.
+        reuse: What it shares with other jobs of its sweep; None if it shares nothing.
     """
 
     plan: Plan
@@ -59,7 +63,9 @@ class Run:
     earlier: dict[str, list[str]]
     matting: Matting
     trackers: list[Tracker]
+    made: dict[str, list[object]]
     clips: ClipWork | None = None
+    reuse: Reuse | None = None
 
     @property
     def images(self) -> int:
@@ -76,6 +82,7 @@ def prepare(
     engine: Engine | None = None,
     *,
     console: bool = True,
+    shares: bool = False,
 ) -> Run:
     """Check everything that can be checked, load the network, make the output directory.
 
@@ -86,16 +93,21 @@ def prepare(
         working: Where on this machine the run keeps its records, if `output_dir` is not here.
         engine: Who will do the work; None for this process.
         console: Whether the run is shown to a person.
+        shares: Whether pictures and coarse results are shared with other runs of this process.
 
     Raises:
         BgmError: Something is wrong; no image has been touched.
     """
     set_up_process(config)
-    plan = make_plan(config, output_dir)
+    plan = make_plan(config, output_dir, working)
     matting = matting or load_network((engine or LocalEngine()).settings_here(config))
-    if config.repeat is not None and matting.checkpoint is not None:
-        check_same(locate(config.repeat), plan.inputs(), matting.checkpoint)
-    return _open(plan, matting, working, console=console)
+    if not any(pair.stills for pair in plan.pairs):
+        _check_repeats(plan, matting)
+    run = _open(plan, matting, working, console=console)
+    if shares:
+        run.reuse = Reuse(config)
+        run.reuse.remember_coarse(matting)
+    return run
 
 
 def set_up_process(config: Config) -> None:
@@ -107,6 +119,18 @@ def set_up_process(config: Config) -> None:
     cv2.setRNGSeed(config.seed)  # RANSAC of the alignment
 
 
+def _check_repeats(plan: Plan, matting: Matting) -> None:
+    """Refuse what is no repetition of the run that is to be repeated."""
+    repeated = plan.config.repeat
+    if repeated is not None and matting.checkpoint is not None:
+        check_same(
+            locate(repeated),
+            plan.inputs(),
+            matting.checkpoint,
+            of_clips=plan.clips is not None,
+        )
+
+
 def _open(plan: Plan, matting: Matting, working: Path | None, *, console: bool) -> Run:
     """Make and lock the directory; tell what is to be done there from what is done."""
     config = plan.config
@@ -116,6 +140,9 @@ def _open(plan: Plan, matting: Matting, working: Path | None, *, console: bool) 
     directory.working.mkdir(parents=True, exist_ok=True)
     directory.lock()
     try:
+        made = make_plates(plan.pairs, directory.working, config.data.max_pixels)
+        if made:
+            _check_repeats(plan, matting)
         pairs, done, clips = split(plan, directory, matting.checkpoint)
         overwrites = config.on_existing is OnExisting.overwrite
         earlier = directory.remember_files() if overwrites else {}
@@ -132,6 +159,7 @@ def _open(plan: Plan, matting: Matting, working: Path | None, *, console: bool) 
         earlier=earlier,
         matting=matting,
         trackers=trackers,
+        made=made,
         clips=clips,
     )
 
@@ -150,6 +178,7 @@ def execute(run: Run, resolved: dict[str, Any], engine: Engine | None = None) ->
     engine = engine or LocalEngine()
     images = run.images
     facts = {**describe(run.matting.device, run.matting.checkpoint), **engine.facts}
+    facts |= {"plates": run.made} if run.made else {}
     tally = Tally()
     for record in run.settled:
         tally.add(record)
@@ -178,7 +207,7 @@ def execute(run: Run, resolved: dict[str, Any], engine: Engine | None = None) ->
             )
             for tracker in run.trackers:
                 tracker.start(info)
-            with memory, clock:  # the trackers' start is not the work's
+            with memory, clock:
                 engine.matte_all(run, report, stop)
         status = "interrupted" if stop.interrupted else "failed" if stop.reason else "finished"
         error = stop.reason
@@ -188,8 +217,10 @@ def execute(run: Run, resolved: dict[str, Any], engine: Engine | None = None) ->
         error = steps.explain(unforeseen)
         raise
     finally:
+        figures = _asked_for(run, tally, status), clock.ms / 1000, status, error
+        spared = 0.0 if run.reuse is None else run.reuse.spared_seconds
         summary = replace(
-            tally.summarize(_asked_for(run, tally, status), clock.ms / 1000, status, error),
+            tally.summarize(*figures, spared_seconds=spared),
             peak_memory_mib=memory.peak_mib,
             device_peak_memory_mib=memory.device_peak_mib,
         )

@@ -4,14 +4,13 @@ const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 const runLabels = JSON.parse(find("#runs").textContent);
 
-// The table: a click sorts, a second one the other way; rows without a value stay last.
-const body = find("tbody");
-all("th").forEach((heading, column) => {
+// The tables: a click on a heading sorts, a second one the other way; rows without a value stay last.
+all("table").forEach((table) => all("th", table).forEach((heading, column) => {
   find("button", heading).addEventListener("click", () => {
     const down = heading.getAttribute("aria-sort") === "ascending";
-    all("th").forEach((other) => other.removeAttribute("aria-sort"));
+    all("th", table).forEach((other) => other.removeAttribute("aria-sort"));
     heading.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const rows = all("tr", body).map((row) => {
+    const rows = all("tbody tr", table).map((row) => {
       const cell = row.cells[column];
       return { row, text: cell.textContent, number: parseFloat(cell.dataset.value) };
     });
@@ -21,15 +20,16 @@ all("th").forEach((heading, column) => {
       const way = numbers ? a.number - b.number : a.text.localeCompare(b.text, undefined, { numeric: true });
       return down ? -way : way;
     };
-    body.append(...rows.sort(order).map((entry) => entry.row));
+    find("tbody", table).append(...rows.sort(order).map((entry) => entry.row));
   });
-});
+}));
 
-// A row and its points in the plots light up together.
-all("tr", body).forEach((row) => {
-  const points = all(`svg g[id$="-${row.dataset.run}"]`).filter((g) => /^(front|distribution)-/.test(g.id));
-  const light = (on) => [row, ...points].forEach((one) => one.classList.toggle("lit", on));
-  [row, ...points].forEach((one) => {
+// The rows of a run and its points in the plots light up together.
+runLabels.forEach((_, run) => {
+  const rows = all(`tr[data-run="${run}"]`);
+  const points = all(`svg g[id$="-${run}"]`).filter((g) => /^(front|distribution)-/.test(g.id));
+  const light = (on) => [...rows, ...points].forEach((one) => one.classList.toggle("lit", on));
+  [...rows, ...points].forEach((one) => {
     one.addEventListener("mouseenter", () => light(true));
     one.addEventListener("mouseleave", () => light(false));
   });
@@ -93,7 +93,9 @@ const place = () => {
   const at = view.split * stage.clientWidth;
   divider.style.left = `${at}px`;
   divider.setAttribute("aria-valuenow", Math.round(view.split * 100));
-  sides.right.style.clipPath = flickering ? (showsLeft ? "inset(0 0 0 100%)" : "none") : `inset(0 0 0 ${at}px)`;
+  const covers = view.layer === "heat";
+  divider.hidden = covers;
+  sides.right.style.clipPath = covers ? "none" : flickering ? (showsLeft ? "inset(0 0 0 100%)" : "none") : `inset(0 0 0 ${at}px)`;
   find("#tag-left").classList.toggle("off", !showsLeft);
   find("#tag-right").classList.toggle("off", showsLeft);
   find("#zoom").textContent = view.fitted ? "fit" : `${Math.round(view.scale * 100)} %`;
@@ -102,21 +104,23 @@ const show = () => {
   const pictures = picturesOf(view.article);
   find("#viewer-name").textContent = view.article.dataset.name;
   stage.className = view.layer;
+  const layer = view.layer === "heat" ? "alpha" : view.layer;
   const missing = [];
   for (const side of ["left", "right"]) {
-    const img = find("img", sides[side]), chosen = panel(pictures, view[side], view.layer);
+    const img = find("img", sides[side]), chosen = panel(pictures, view[side], layer);
     find(`#${side}`).value = view[side];
     find(`#tag-${side}`).textContent = (runLabels[view[side]] ?? { source: "source", truth: "true alpha" }[view[side]]) + (chosen ? "" : ": no picture");
     img.onload = img.onerror = null;
     img.src = chosen?.data ?? "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=";
     if (!chosen?.file) { missing.push(side); continue; }
     const full = new Image();
-    full.onload = () => { if (panel(picturesOf(view.article), view[side], view.layer) === chosen) { img.src = full.src; resolution(); } };
+    full.onload = () => { if (panel(picturesOf(view.article), view[side], layer) === chosen) { img.src = full.src; resolution(); } };
     full.src = chosen.file;
   }
   find("#layer").value = view.layer;
   resolution();
   place();
+  remember();
 };
 const resolution = () => {
   const embedded = all(".side img", stage).some((img) => img.src.startsWith("data:"));

@@ -147,8 +147,7 @@ class VideoFile:
                 raise DataError(f"{self.path} holds video of a kind that is not decoded here")
             decoder = _WITH_ALPHA.get(stream.codec_context.name) if self.alpha else None
             if decoder is not None and stream.metadata.get("alpha_mode") == "1":
-                with container_with_decoder(container, stream, decoder) as own:
-                    yield container, own
+                yield container, _OwnDecoder(stream, decoder)
                 return
             stream.thread_type = "AUTO"
             yield container, stream
@@ -169,12 +168,6 @@ class _OwnDecoder:
 
     def decode(self, packet: Any) -> list[Any]:
         return list(self._context.decode(packet))
-
-
-@contextmanager
-def container_with_decoder(container: Any, stream: Any, decoder: str) -> Iterator[Any]:
-    """The stream of a container, decoded by a decoder of one's choice."""
-    yield _OwnDecoder(stream, decoder)
 
 
 @dataclass(frozen=True)
@@ -213,10 +206,11 @@ def _shown(container: Any, stream: Any) -> Iterator[Any]:
     number = stream.index
     pending: set[int] = set()
     trouble: str | None = None
-    packets = _packets(container, stream)
-    for packet in packets:
+    promised = int(stream.frames) if "mov" in container.format.name else 0
+    for packet in _packets(container, stream):
         if packet is not None and packet.stream_index != number:
             continue
+        promised -= packet is not None
         if packet is not None and packet.pts is not None and not packet.is_discard:
             pending.add(packet.pts)
         try:
@@ -238,6 +232,8 @@ def _shown(container: Any, stream: Any) -> Iterator[Any]:
     if trouble is not None:
         for pts in sorted(pending):
             yield _Lost(pts, trouble)
+    if promised > 0:
+        yield _Lost(None, f"the file ends here, {promised} frames before its header says so")
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:

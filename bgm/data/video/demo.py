@@ -70,7 +70,7 @@ def make_demo(folder: Path) -> None:
     partial = folder.with_name(f".{uuid.uuid4().hex[:12]}")
     partial.mkdir()
     try:
-        plate = _scene()
+        plate = demo_plate()
         cv2.imwrite(str(partial / "plate.png"), plate[:, :, ::-1])
         _encode(partial, plate)
         shutil.rmtree(folder, ignore_errors=True)
@@ -80,7 +80,8 @@ def make_demo(folder: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _scene() -> NDArray[np.uint8]:
+def demo_plate() -> NDArray[np.uint8]:
+    """The empty scene of the demo clip, RGB, (H, W, 3)."""
     scene = to_uint8(read_image(Path(demo_path("bgr")) / f"{_SCENE}.jpg"))
     return np.asarray(cv2.resize(scene, SIZE, interpolation=cv2.INTER_AREA), np.uint8)
 

@@ -142,7 +142,7 @@ class VideoEncoder:
         try:
             with self._in_words():
                 if self._sound is not None:
-                    self._sound.finish(None if whole else self._seconds())
+                    self._sound.finish(self._end * self.plan.info.time_base, whole=whole)
                 self._mux(self._stream.encode(None))
                 self._mux_last()
                 self._container.close()
@@ -203,8 +203,10 @@ class VideoEncoder:
         muxer = _MUXERS.get(form.extension, form.extension)
         with in_words(plan.path):
             plan.path.parent.mkdir(parents=True, exist_ok=True)
+        # The same frames make the same file: no numbers drawn at random in it.
+        options = {"fflags": "+bitexact", **form.container_options}
         self._container = self._av.open(
-            str(self._partial), "w", format=muxer, container_options=dict(form.container_options)
+            str(self._partial), "w", format=muxer, container_options=options
         )
         self._container.metadata.update(info.tags)
         if plan.timecode is not None:
@@ -338,5 +340,5 @@ def _is_rgb(pixel_format: str) -> bool:
 
 def _sync(path: Path) -> None:
     """Bring a file to the disk, or a power cut could leave an empty one of its final name."""
-    with path.open("rb") as file:
+    with path.open("r+b") as file:  # Windows syncs only what may be written
         os.fsync(file.fileno())

@@ -24,12 +24,12 @@ class SoundSource:
     Attributes:
         path: The clip.
         start: Seconds into the clip that are 0 in the copy.
-        end: Seconds into the clip where the copy ends, or None.
+        is_part: Whether it ends with the last frame, however long it is.
     """
 
     path: Path
     start: Fraction = Fraction(0)
-    end: Fraction | None = None
+    is_part: bool = False
 
 
 class Sound:
@@ -74,10 +74,6 @@ class Sound:
                     continue
                 seconds = packet.pts * Fraction(packet.time_base) - self._zero
                 length = (packet.duration or 0) * Fraction(packet.time_base)
-                if self._source.end is not None and seconds + self._source.start >= (
-                    self._source.end
-                ):
-                    continue
                 if seconds + length > 0 or not self._source.start:
                     yield seconds, packet
         except (self._av.error.FFmpegError, OSError) as error:
@@ -90,9 +86,15 @@ class Sound:
             self._ways[packet.stream_index].take(packet, self._zero)
             self._next = next(self._packets, None)
 
-    def finish(self, seconds: Fraction | None) -> None:
-        """Copy what is left, to a time or to the end, and let go of the clip."""
-        while self._next is not None and (seconds is None or self._next[0] <= seconds):
+    def finish(self, seconds: Fraction, *, whole: bool) -> None:
+        """Copy what is left, and let go of the clip.
+
+        Args:
+            seconds: When the last frame ends.
+            whole: Whether all of the clip was taken, so that sound may be longer.
+        """
+        until = None if whole and not self._source.is_part else seconds
+        while self._next is not None and (until is None or self._next[0] < until):
             self.copy_until(self._next[0])
         for way in self._ways.values():
             way.end()

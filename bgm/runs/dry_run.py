@@ -1,0 +1,152 @@
+"""Examines the photographs and plates of a run, up to where the network would begin."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import rich
+from rich.table import Table
+from rich.text import Text
+
+from bgm.config.schema import Config
+from bgm.data import Pair, prefetch
+from bgm.data.datasets import ZipDataset
+from bgm.data.examination import examine, judge
+from bgm.data.pixels import as_pixels
+from bgm.inference.device import default_threads, helper_threads
+from bgm.records.alignments import Alignments
+from bgm.records.atomic import in_words
+from bgm.records.directory import RunDirectory
+from bgm.records.examination import Examination
+from bgm.runs import steps
+from bgm.runs.plan import make_plan
+from bgm.runs.plates import make_plates
+from bgm.runs.preflight import create_output_dir
+from bgm.tracking.console import printable
+
+PLATES_FILE = "plates.jsonl"
+_SHOWN = 40
+
+
+def dry_run(config: Config, output_dir: Path, working: Path) -> list[Examination]:
+    """Examine every pair; write and print what was found.
+
+    Args:
+        config: What is asked for.
+        output_dir: Where a run with these settings would write.
+        working: Where on this machine `plates.jsonl` goes.
+
+    Returns:
+        What was found of each pair, in the order of their names.
+
+    Raises:
+        BgmError: Something is wrong before the first image; or the file cannot be written.
+    """
+    plan = make_plan(config, output_dir, working)
+    create_output_dir(working)
+    directory = RunDirectory(output_dir, working)
+    directory.lock()
+    try:
+        make_plates(plan.pairs, working, config.data.max_pixels)
+        found = _examine_all(config, plan.pairs, working)
+    finally:
+        directory.release()
+    _print(found, working)
+    return found
+
+
+def _examine_all(config: Config, pairs: Sequence[Pair], working: Path) -> list[Examination]:
+    dataset = ZipDataset(
+        pairs,
+        align=True,
+        alignments=Alignments(working),
+        resize_background=config.data.resize_background,
+        max_pixels=config.data.max_pixels,
+    )
+
+    def load(index: int) -> Examination:
+        return _examine(config, dataset, index)
+
+    workers = config.data.workers or helper_threads(config.threads or default_threads())
+    path = working / PLATES_FILE
+    found = []
+    with in_words(path), path.open("w", encoding="utf-8") as file:
+        items = prefetch(load, len(pairs), workers, lambda index: pairs[index].name)
+        with closing(items):
+            for pair, item in zip(pairs, items, strict=True):
+                if isinstance(item, Exception):
+                    item = Examination(
+                        pair.name, _plate(pair), verdicts=[steps.explain(item)], is_hopeless=True
+                    )
+                found.append(item)
+                file.write(json.dumps(item.as_dict()) + "\n")
+                file.flush()
+    return found
+
+
+def _examine(config: Config, dataset: ZipDataset, index: int) -> Examination:
+    sample = steps.load(dataset, index)
+    assert sample.alignment is not None, "the dataset aligns"
+    findings = examine(as_pixels(sample.src), as_pixels(sample.bgr), sample.alignment)
+    verdicts, is_hopeless = judge(
+        findings, aligns=bool(config.data.align), matches=config.data.match_exposure
+    )
+    height, width = sample.src.shape[1:]
+    return Examination(
+        name=sample.pair.name,
+        plate=_plate(sample.pair),
+        width=width,
+        height=height,
+        shift_px=sample.alignment.shift_px,
+        gain=findings.gain,
+        blur_px=findings.blur_px,
+        noise=findings.noise,
+        agrees=findings.agrees,
+        verdicts=[*sample.remarks, *verdicts],
+        is_hopeless=is_hopeless,
+    )
+
+
+def _plate(pair: Pair) -> str:
+    return f"{pair.bgr} ({pair.plate})" if pair.plate else str(pair.bgr)
+
+
+def _print(found: Sequence[Examination], working: Path) -> None:
+    """Print what was found, the worst first."""
+    order = sorted(found, key=lambda one: (not one.is_hopeless, not one.verdicts))[:_SHOWN]
+    console = rich.get_console()
+    table = Table()
+    table.add_column("image", overflow="fold")
+    for title in ("px off", "gain R, G, B", "blur px", "noise", "agrees", ""):
+        table.add_column(title, justify="right", no_wrap=True)
+    for one in order:
+        gain = " ".join(f"{factor:.2f}" for factor in one.gain) if one.gain else "-"
+        agrees = "-" if one.agrees is None else f"{one.agrees:.0%}"
+        numbers = _number(one.shift_px), gain, _number(one.blur_px), _number(one.noise), agrees
+        word, style = ("fits", "green") if not one.verdicts else ("look", "yellow")
+        word, style = ("hopeless", "red") if one.is_hopeless else (word, style)
+        table.add_row(Text(printable(one.name)), *numbers, Text(word, style))
+    console.print(table)
+    for one in order:
+        for verdict in one.verdicts:
+            text = f"{printable(one.name)}: {printable(verdict)}"
+            style = "red" if one.is_hopeless else ""
+            console.print(text, style=style, soft_wrap=True, markup=False, highlight=False)
+    hopeless = sum(one.is_hopeless for one in found)
+    faulty = sum(bool(one.verdicts) for one in found) - hopeless
+    line = f"{len(found)} pairs: {len(found) - faulty - hopeless} fit, {faulty} with remarks, "
+    more = f"; the worst {_SHOWN} are shown" if len(found) > _SHOWN else ""
+    where = printable(str(working / PLATES_FILE))
+    console.print(
+        f"{line}{hopeless} hopeless{more}; all are in {where}",
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
