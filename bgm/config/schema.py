@@ -34,6 +34,7 @@ BackboneName = Enum("BackboneName", ["mobilenetv2", "resnet50", "resnet101"])
 RefineMode = Enum("RefineMode", ["sampling", "thresholding", "full"])
 Precision = Enum("Precision", ["float32", "bfloat16", "float16"])
 OnExisting = Enum("OnExisting", ["error", "resume", "skip", "overwrite"])
+OnSuspect = Enum("OnSuspect", ["note", "copy", "fail"])
 OnError = Enum("OnError", ["continue", "stop"])
 OnOutOfMemory = Enum("OnOutOfMemory", ["cpu", "fail"])
 Unmatched = Enum("Unmatched", ["error", "skip"])
@@ -275,6 +276,8 @@ class Config(ComparisonSettings):
     seed: int = 0
     on_existing: OnExisting = OnExisting.error
     on_error: OnError = OnError["continue"]
+    on_suspect: OnSuspect = OnSuspect.note
+    suspect_above: float = 0.8
     dry_run: bool = False
     repeat: str | None = None
     output_dir: str = MISSING
@@ -282,6 +285,7 @@ class Config(ComparisonSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_count("threads", self.threads)
+        require(0 <= self.suspect_above <= 1, "suspect_above", self.suspect_above, "from 0 to 1")
         require(0 <= self.seed < 2**31, "seed", self.seed, f"from 0 to {2**31 - 1}")
         for name in self.outputs.types:
             if self.model.name is ModelName.base and LAYERS[name].needs_refiner:
