@@ -18,7 +18,6 @@ from bgm.cli import commands as cli
 from bgm.comparison.compare import compare_runs
 from bgm.comparison.finished import FinishedRun
 from bgm.comparison.gallery import make_gallery
-from bgm.comparison.plots import pareto_front
 from bgm.comparison.runs import find_runs
 from bgm.records.fingerprints import fingerprint
 from bgm.records.record import ImageRecord
@@ -159,10 +158,6 @@ def test_best_is_not_claimed_where_there_is_nothing_to_compare(sweep):
     comparison = compare_runs(find_runs([str(folder / "0")]))
     assert not any(comparison.best.values())
     assert comparison.settings == []
-
-
-def test_pareto_front():
-    assert pareto_front([(3, 1), (1, 3), (2, 2), (2, 4), (4, 1)]) == [1, 2, 0]
 
 
 def test_jobs_side_by_side_in_processes_of_their_own(matte, tmp_path):

@@ -96,7 +96,9 @@ def test_the_sparse_refiner_is_exact_up_to_rounding_also_at_the_border(ratio):
     with torch.inference_mode():
         whole = torch.zeros(height, width, 4)
         assert SparseRefiner.fits(refiner, height, width, coarse) == ratio
-        SparseRefiner(refiner, ratio, pack=can_pack())(src, bgr, known, chosen, whole)
+        framed = np.pad(known.numpy(), [(1, 1), (1, 1), (0, 0)], mode="edge")
+        refine = SparseRefiner(refiner, ratio, pack=can_pack())
+        refine(src, bgr, torch.from_numpy(framed), chosen, whole)
         photos = torch.cat([src, bgr], 2).permute(2, 0, 1)[None] / 255
         maps = known.permute(2, 0, 1)[None]
         blocks = torch.nonzero(chosen[None], as_tuple=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -51,7 +53,9 @@ def test_the_page_is_self_contained_and_quiet(page):
     page.locator("#gallery article img").first.wait_for()
     assert all(url.startswith(("file:", "data:")) for url in page.asked)
     assert page.complaints == []
-    assert page.locator(".plots:not([hidden]) svg").count() == 2
+    assert page.locator(".plots:not([hidden]) svg").count() == 1
+    assert page.locator("#runs-chart .point").count() == 3
+    assert page.locator("#images-chart .point").count() == 3
 
 
 def test_sorting_the_table(page):
@@ -120,3 +124,73 @@ def test_the_other_scores_and_names(page):
 def test_on_a_phone_nothing_is_wider_than_the_screen(page):
     page.set_viewport_size({"width": 375, "height": 700})
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+def test_runs_are_found_by_words_and_left_out_by_their_settings(page):
+    page.keyboard.press("/")
+    page.keyboard.type("1600")
+    assert page.locator("#shown").inner_text() == "1 of 3 runs shown"
+    assert column(page, "refine.sample_pixels")[:1] == ["160"]  # hidden, not gone
+    assert page.locator("table").first.locator("tbody tr:visible").count() == 1
+    assert page.locator("#runs-chart .point").count() == 1
+    page.locator("#search").fill("")
+    page.locator("#settings input[value='160']").uncheck()
+    assert page.locator("#shown").inner_text() == "2 of 3 runs shown"
+    assert page.locator("article").first.locator("figure[data-run]:visible").count() == 2
+
+
+def test_charts_take_any_two_figures(page):
+    page.locator("#runs-x").select_option("sad")
+    page.locator("#runs-y").select_option("total_median_ms")
+    page.locator("#runs-log").check()
+    label = page.locator("#runs-chart .point").first.get_attribute("aria-label")
+    assert "SAD /1000" in label
+    assert "end to end ms, median" in label
+    colours = {p.get_attribute("style") for p in page.locator("#runs-chart .point").all()}
+    assert len(colours) == 3
+    page.locator("#images-chart .point").first.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#viewer").is_visible()
+
+
+def test_an_image_and_two_runs_have_a_link(page):
+    page.locator("article").first.locator("button[data-layer=alpha]").first.click()
+    page.locator("#right").select_option("2")
+    page.locator("#layer").select_option("heat")
+    link, name = page.url, page.locator("#viewer-name").inner_text()
+    page.keyboard.press("Escape")
+    page.wait_for_function("location.hash === ''")
+    page.goto("about:blank")
+    page.goto(link)
+    assert page.locator("#viewer-name").inner_text() == name
+    assert page.locator("#right").input_value() == "2"
+    assert page.locator("#stage.heat").count() == 1
+
+
+def test_heat_maps_show_where_two_alphas_differ(page):
+    page.locator("article").first.locator("button[data-layer=alpha]").first.click()
+    page.locator("#layer").select_option("heat")
+    page.wait_for_function("document.querySelector('#resolution').textContent[0] === 'f'")
+    differing = page.locator("#stage").screenshot()
+    page.locator("#right").select_option(page.locator("#left").input_value())
+    page.wait_for_timeout(200)
+    same = page.locator("#stage").screenshot()
+    assert brightest(same) == 0
+    assert brightest(differing) > 60
+
+
+def brightest(picture: bytes) -> int:
+    return max(high for _, high in Image.open(io.BytesIO(picture)).convert("RGB").getextrema())
+
+
+def test_the_worst_images_and_the_commands_of_each_run(page):
+    page.locator("#worst-by").select_option("value")
+    assert page.locator("#worst-list .worst").count() == 3
+    assert page.locator("#worst-list .worst").first.locator("img").count() == 3
+    commands = page.locator("#commands code").all_inner_texts()
+    assert sum(command.startswith("bgm repeat=") for command in commands) == 3
+    assert any("refine.sample_pixels=1600" in command for command in commands)
+    page.locator("#commands button").first.click()
+    page.wait_for_function(
+        "['Copied', 'Selected'].includes(document.querySelector('#commands button').textContent)"
+    )

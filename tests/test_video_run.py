@@ -158,6 +158,14 @@ def test_a_damaged_frame_is_named_and_repeated(bgm, plate, tmp_path):
     assert np.array_equal(mattes[4], mattes[3])
     assert not np.array_equal(mattes[5], mattes[4])
 
+    batched = bgm(
+        *(*command, f"data.bgr={plate}", "data.batch_size=3", "outputs.workers=1"),
+        "on_existing=overwrite",
+    )
+    assert batched.code == 1
+    again = [frame.pixels for frame in shown(tmp_path / "out/pha/torn.mkv", alpha=True)]
+    assert np.array_equal(again, mattes)
+
     done = bgm(*command, f"data.bgr={plate}", "on_error=stop", "on_existing=overwrite")
     assert done.code == 1
     assert "pha/torn.unfinished.mkv" in files(tmp_path / "out")
@@ -236,6 +244,18 @@ def test_a_part_begins_at_nought_with_its_sound(bgm, plate, tmp_path):
     assert [frame.time for frame in shown(path)] == [512 * number for number in range(10)]
     assert VideoFile(path, "x").probe().timecode == "01:00:00:10"
     assert length(path) == pytest.approx(0.4, abs=0.03)
+
+
+def test_a_plate_of_another_size_is_said_once(bgm, clip, tmp_path):
+    Image.fromarray(colour_frame(size=(64, 48))).save(tmp_path / "small.png")
+    command = [*QUICK, "outputs=video", f"data.src={clip}", f"data.bgr={tmp_path}/small.png"]
+    done = bgm(*command)
+    assert done.code == 1
+    ((name, record),) = records(tmp_path / "out").items()
+    assert name == "take"
+    assert "the source is 128x96 but its background 64x48" in record["error"]
+    resized = bgm(*command, "data.resize_background=true", "on_existing=overwrite", "data.end=2f")
+    assert resized.code == 0
 
 
 def test_a_composite_on_a_clip_that_is_looped(bgm, clip, plate, tmp_path):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -37,12 +38,14 @@ class Command:
         job: Takes a composed configuration and returns an exit code.
         config_name: Its primary configuration in `conf/`.
         schema: What that configuration must be.
+        value: Takes from the directory of a job that has ended what sweepers search by.
         after_sweep: Told the directory of a sweep and those of its jobs, once they have ended.
     """
 
     job: Callable[[DictConfig], int]
     config_name: str
     schema: type
+    value: Callable[[DictConfig, Path], Any] | None = None
     after_sweep: Callable[[Path, Sequence[Path]], None] | None = None
 
 
@@ -86,19 +89,19 @@ def _run(command: Command) -> int:
     sweep = Sweep()
     codes: list[int] = []
 
-    def task(raw: DictConfig) -> None:
+    def task(raw: DictConfig) -> Any:
         # Relative paths are meant from where the command was given (hydra.job.chdir=true).
         os.chdir(HydraConfig.get().runtime.cwd)
         if is_job_of_sweep():
             with lenient_output():  # perhaps in a process of its own
-                sweep.run_job(command.job, raw, command.schema)
-        else:
-            codes.append(EXIT_REFUSED)
-            try:
-                codes[0] = command.job(raw)
-            except BgmError as error:
-                print_error(str(error))
-                Folders.remove_empty()
+                return sweep.run_job(command.job, raw, command.schema, command.value)
+        codes.append(EXIT_REFUSED)
+        try:
+            codes[0] = command.job(raw)
+        except BgmError as error:
+            print_error(str(error))
+            Folders.remove_empty()
+        return None
 
     Folders.forget()
     # The files of the launchers are checked against their schemas, as they are meant to be here.

@@ -85,7 +85,8 @@ def matte(raw: DictConfig) -> int:
     from bgm.runs import runner  # torch and the networks: not needed to say a setting is wrong
 
     with _open_engine(config) as engine:
-        run = runner.prepare(config, output_dir, working=working, engine=engine)
+        shares = is_job_of_sweep()
+        run = runner.prepare(config, output_dir, working=working, engine=engine, shares=shares)
         try:
             _write_snapshot(OmegaConf.structured(config), working / ".hydra")
             _deliver(working, output_dir, working.glob(".hydra/*"))
@@ -153,6 +154,23 @@ def compare(raw: DictConfig) -> int:
     write_comparison(comparison, working, config.page_mb)
     _deliver(working, _output_dir(raw, working), working.glob("comparison.*"))
     return EXIT_DONE
+
+
+def value_of_job(raw: DictConfig, folder: Path) -> float | list[float] | None:
+    """What sweepers search by: the figures of `objective`, as one number if it is one.
+
+    Args:
+        raw: The composed configuration.
+        folder: Directory of a job that has ended.
+    """
+    from bgm.comparison.objective import objective_values
+    from bgm.comparison.runs import read_jobs
+
+    if not raw.objective:
+        return None
+    (run,) = read_jobs([folder])
+    values = objective_values(run, raw.objective)
+    return values[0] if values is not None and len(values) == 1 else values
 
 
 def compare_sweep(folder: Path, jobs: Sequence[Path]) -> None:
@@ -240,7 +258,7 @@ def export(raw: DictConfig) -> int:
     return EXIT_SOME_FAILED if any(file.failures for file in files) else EXIT_DONE
 
 
-MATTE = Command(matte, "bgm", Config, after_sweep=compare_sweep)
+MATTE = Command(matte, "bgm", Config, value_of_job, compare_sweep)
 EVALUATE = Command(evaluate, "evaluate", EvaluateConfig)
 COMPARE = Command(compare, "compare", CompareConfig)
 BENCHMARK = Command(benchmark, "benchmark", BenchmarkConfig)

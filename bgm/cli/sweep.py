@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -23,6 +24,7 @@ from bgm.errors import BgmError, RecordError
 from bgm.records.directory import RUN_FILE, STATUS_FILE, JobStatus, RunDirectory
 
 Job = Callable[[DictConfig], int]
+Value = Callable[[DictConfig, Path], Any]
 
 _LOOK_S = 1.0
 _STARTS_S = 60.0
@@ -52,13 +54,17 @@ class Sweep:
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    def run_job(self, job: Job, raw: DictConfig, schema: type) -> None:
+    def run_job(self, job: Job, raw: DictConfig, schema: type, value: Value | None = None) -> Any:
         """Run one job; whatever becomes of it, the others go on and its status is on disk.
 
         Args:
             job: What to run.
             raw: The composed configuration.
             schema: What that must be.
+            value: Takes from its directory what sweepers search by.
+
+        Returns:
+            That; None if the job came to nothing.
 
         Raises:
             WriteError: The status cannot be written.
@@ -69,7 +75,7 @@ class Sweep:
         status = JobStatus(
             overrides=list(hydra_config.overrides.task),
             sweep=self.id,
-            job=hydra_config.job.num,
+            job=self._number(directory, hydra_config.job.num),
             config=describe_settings(raw, schema),
         )
         if raw.get("on_existing") == "error" and self._was_begun(directory, hydra_config.job.num):
@@ -81,6 +87,16 @@ class Sweep:
         # On a cluster it is the job alone that was interrupted; its status says so.
         if code == EXIT_INTERRUPTED and not is_on_cluster():
             raise KeyboardInterrupt
+        return value(raw, directory.path) if value is not None and code == EXIT_DONE else None
+
+    def _number(self, directory: RunDirectory, number: int) -> int:
+        """The number of a job; one that goes on keeps the one it had."""
+        try:
+            status = directory.read_status()
+        except RecordError:
+            return number
+        is_mine = status is not None and status.sweep == self.id and status.job is not None
+        return status.job if is_mine else number  # type: ignore[union-attr,return-value]
 
     def _was_begun(self, directory: RunDirectory, number: int) -> bool:
         """Whether a job of this sweep was begun before and interrupted."""

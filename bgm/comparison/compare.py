@@ -15,8 +15,8 @@ from bgm.comparison.paired import Difference, compare_pair
 from bgm.errors import ConfigError
 
 _NOT_COMPARED = (
-    *("output_dir", "tracking", "on_existing", "repeat"),
-    *("baseline", "groups", "page_mb"),
+    *("output_dir", "tracking", "on_existing", "repeat", "baseline", "groups", "page_mb"),
+    *("objective", "race", "data.images"),
 )
 _SETTINGS_IN_LABEL = 5
 _ONLY_FOR = {
@@ -262,6 +262,7 @@ def _differing(runs: Sequence[FinishedRun], conditional: frozenset[str]) -> list
         key
         for key in keys
         if key.split(".")[0] not in _NOT_COMPARED
+        and key not in _NOT_COMPARED
         and len({_comparable(run.settings[key]) for run in runs if _applies(run, key, conditional)})
         > 1
     ]

@@ -107,6 +107,10 @@ def _refined_percent(run: FinishedRun) -> float | None:
     return None if run.summary.refined is None else run.summary.refined * 100
 
 
+def _images(run: FinishedRun) -> float | None:
+    return len(run.figures) or None
+
+
 def _failures(run: FinishedRun) -> float | None:
     return None if run.failed else run.summary.failed
 
@@ -151,8 +155,10 @@ def all_metrics(runs: Iterable[FinishedRun]) -> list[Metric]:
     runs = list(runs)
     metrics = [m for m in METRICS if any(m.value(run) is not None for run in runs)]
     shown = {"refined", *_TIMES, *SHOWN}
+    if len({len(run.figures) for run in runs if run.figures}) > 1:
+        metrics.insert(0, Metric("images", "images", _images, None, 0))
     others = {key for run in runs for figures in run.figures.values() for key in figures} - shown
-    scores = sum(metric.key in SHOWN for metric in metrics)
+    scores = sum(metric.key in ("images", *SHOWN) for metric in metrics)
     return [*metrics[:scores], *map(mean_metric, sorted(others)), *metrics[scores:]]
 
 

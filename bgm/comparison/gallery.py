@@ -36,6 +36,7 @@ _SMALLEST_SIDE = 96
 _BYTES_PER_PIXEL = 0.2  # of a panel, as base64, about; pages that become too large are made again
 _COMPARED_SIDE = 256  # alphas are compared at this size
 _QUALITY = 82
+_ALPHA_QUALITY = 90  # within 1 of 255, in two thirds of the time
 
 
 @dataclass(frozen=True)
@@ -261,9 +262,13 @@ def _shrink(image: Image.Image, side: int) -> Image.Image:
 
 
 def _encode(image: Image.Image, *, lossless: bool = False) -> str:
-    file = io.BytesIO()
-    image.save(file, "webp", quality=_QUALITY, method=2, lossless=lossless)
-    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+    """A picture as an address; PNG without loss takes a tenth of the time of WebP."""
+    file, kind = io.BytesIO(), "png" if lossless else "webp"
+    if lossless:
+        image.save(file, kind)
+    else:
+        image.save(file, kind, quality=_QUALITY, method=2, alpha_quality=_ALPHA_QUALITY)
+    return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _url(path: Path, page: Path) -> str | None:

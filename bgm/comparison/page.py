@@ -14,13 +14,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bgm import __version__
 from bgm.comparison.compare import Comparison
+from bgm.comparison.figures import FORWARD
 from bgm.comparison.gallery import GalleryImage, make_gallery
+from bgm.comparison.page_data import choices, first_commands, page_data, repeating_commands
 from bgm.comparison.plots import plot_scores
 from bgm.comparison.tables import tables, to_csv, to_json, to_markdown, to_terminal
 from bgm.data import leave_limit_to_settings
+from bgm.records.summary import SHOWN
 
 PAGE = "comparison.html"
 
+_SCRIPTS = ("comparison.js", "explore.js")
 _ASSETS = Path(__file__).parent.parent / "assets" / "page"
 
 
@@ -56,6 +60,9 @@ def render_page(comparison: Comparison, gallery: Sequence[GalleryImage]) -> str:
         loader=FileSystemLoader(_ASSETS), autoescape=True, undefined=StrictUndefined
     )
     runs, labels = comparison.runs, comparison.labels()
+    data = page_data(comparison)
+    columns: dict[str, str] = data["columns"]
+    scores = [key for key in columns if key in SHOWN]
     return environment.get_template("comparison.html.jinja").render(
         runs=runs,
         failed=sum(run.failed for run in runs),
@@ -65,9 +72,17 @@ def render_page(comparison: Comparison, gallery: Sequence[GalleryImage]) -> str:
         gallery=gallery,
         images=len({name for run in runs for name in run.records}),
         pictures=[_to_script(asdict(image)) for image in gallery],
+        data=_to_script(data),
+        figures=data["figures"],
+        columns=columns,
+        across=FORWARD.key,
+        up=scores[0] if scores else "",
+        choices=choices(comparison),
+        repeats=repeating_commands(runs),
+        begun=first_commands(runs),
         run_labels=_to_script(labels),
         css=(_ASSETS / "comparison.css").read_text(encoding="utf-8"),
-        js=(_ASSETS / "comparison.js").read_text(encoding="utf-8"),
+        js="\n".join((_ASSETS / name).read_text(encoding="utf-8") for name in _SCRIPTS),
         version=__version__,
         made=f"{datetime.now():%Y-%m-%d %H:%M}",
     )

@@ -13,7 +13,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bgm.comparison.figures import FORWARD, score_metric
 from bgm.comparison.finished import FinishedRun
 from bgm.records.summary import SHOWN
 
@@ -26,6 +25,7 @@ _VARIABLES = {
     _ACCENT: "var(--accent)",
     _PANEL: "var(--panel)",
 }
+_DOTS = 200
 _STYLE: Any = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -54,13 +54,11 @@ class ScorePlots:
     Attributes:
         score: Its key.
         label: Its heading, with the scale.
-        front: Quality against speed, SVG; None if fewer than two runs have both.
         distribution: Per-image scores of each run, SVG.
     """
 
     score: str
     label: str
-    front: str | None
     distribution: str
 
 
@@ -73,72 +71,10 @@ def plot_scores(runs: Sequence[FinishedRun], labels: Sequence[str]) -> list[Scor
     """
     with mpl.rc_context(_STYLE):
         return [
-            ScorePlots(
-                name, SHOWN[name].label, _front(runs, name), _distribution(runs, labels, name)
-            )
+            ScorePlots(name, SHOWN[name].label, _distribution(runs, labels, name))
             for name in SHOWN
             if any(name in run.summary.scores for run in runs)
         ]
-
-
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """The points that no other is better than in both ways, both the better the smaller.
-
-    Returns:
-        Their indices, by rising first coordinate.
-    """
-    front: list[int] = []
-    for index in sorted(range(len(points)), key=lambda i: points[i]):
-        if not front or points[index][1] < points[front[-1]][1]:
-            front.append(index)
-    return front
-
-
-def _front(runs: Sequence[FinishedRun], score: str) -> str | None:
-    error = score_metric(score)
-    known = [
-        (number, ms, value)
-        for number, run in enumerate(runs)
-        if (ms := FORWARD.value(run)) is not None and (value := error.value(run)) is not None
-    ]
-    if len(known) < 2:
-        return None
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    axes = figure.subplots()
-    front = pareto_front([(ms, value) for _, ms, value in known])
-    axes.step(
-        [known[i][1] for i in front],
-        [known[i][2] for i in front],
-        where="post",
-        color=_ACCENT,
-        linewidth=1.5,
-        linestyle=(0, (4, 3)),
-        zorder=2,
-    )
-    for place, (number, ms, value) in enumerate(known):
-        (point,) = axes.plot(
-            [ms],
-            [value],
-            "o",
-            markersize=9,
-            markerfacecolor=_ACCENT if place in front else _PANEL,
-            markeredgecolor=_ACCENT,
-            markeredgewidth=1.5,
-            zorder=3,
-        )
-        point.set_gid(f"front-{score}-{number}")
-        axes.annotate(
-            runs[number].name,
-            (ms, value),
-            xytext=(8, 6),
-            textcoords="offset points",
-            fontsize=10,
-            color=_INK,
-        )
-    axes.margins(0.12)
-    axes.set_xlabel("network, ms per image (median); to the left is faster")
-    axes.set_ylabel(f"{error.label}; lower is better")
-    return _to_svg(figure, f"front-{score}", f"{error.label} against the speed of each run")
 
 
 def _distribution(runs: Sequence[FinishedRun], labels: Sequence[str], score: str) -> str:
@@ -165,6 +101,9 @@ def _strip(axes: Axes, row: int, points: Sequence[float], gid: str) -> None:
     low, middle, high = np.percentile(points, [25, 50, 75])
     axes.barh(row, high - low, left=low, height=0.5, color=_LINE, zorder=1)
     spread = np.random.default_rng(0).uniform(-0.16, 0.16, len(points))
+    if len(points) > _DOTS:  # more would be a smear, and megabytes
+        points = np.sort(points)[np.linspace(0, len(points) - 1, _DOTS).astype(int)].tolist()
+        spread = spread[:_DOTS]
     axes.plot(points, row + spread, "o", markersize=4, color=_ACCENT, alpha=0.65, zorder=3)[
         0
     ].set_gid(gid)

@@ -150,7 +150,15 @@ def _read_files(name: str, directory: RunDirectory) -> FinishedRun:
     settings = dict(flatten(run.config))
     if run.checkpoint_sha256:
         settings["checkpoint.sha256"] = run.checkpoint_sha256[:_HASH_SHOWN]
-    return FinishedRun(name, directory.path, summary, settings, directory.read_records())
+    return FinishedRun(
+        name,
+        directory.path,
+        summary,
+        settings,
+        directory.read_records(),
+        note=status.note if status is not None else None,
+        overrides=status.overrides if status is not None else (),
+    )
 
 
 def _from_status(name: str, directory: RunDirectory, status: JobStatus | None) -> FinishedRun:
@@ -161,4 +169,6 @@ def _from_status(name: str, directory: RunDirectory, status: JobStatus | None) -
     error = status.error or f"ended without saying how ({given})"
     was_interrupted = status.exit_code == _EXIT_INTERRUPTED
     summary = Summary("interrupted" if was_interrupted else "failed", 0, error=str(error))
-    return FinishedRun(name, directory.path, summary, dict(flatten(status.config)), {})
+    settings = dict(flatten(status.config))
+    overrides = list(map(str, status.overrides))
+    return FinishedRun(name, directory.path, summary, settings, {}, status.note, overrides)

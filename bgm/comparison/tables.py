@@ -184,7 +184,7 @@ def _worst(comparison: Comparison, metric: Metric, row: int) -> Cell | None:
 
 
 def _groups(comparison: Comparison) -> Table:
-    metrics = [m for m in comparison.paired if any(m.key in g.values for g in comparison.groups)]
+    metrics = [m for m in comparison.paired if not _is_time(m)]
     rows = []
     for group in comparison.groups:
         cells = [

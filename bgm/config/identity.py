@@ -11,8 +11,9 @@ from bgm.records.directory import flatten
 
 # Settings that change nothing in the files, or only how they are made.
 _IRRELEVANT = {
+    *("objective", "race", "baseline", "groups", "page_mb", "data.images"),
     *("output_dir", "on_existing", "on_error", "repeat", "threads", "checkpoint"),
-    *("checkpoints_dir", "outputs.workers", "seed"),
+    *("checkpoints_dir", "outputs.workers", "seed", "sweep_cache_mb"),
     *(f"data.{key}" for key in ("workers", "batch_size", "max_megapixels", "unmatched")),
     *("device.oom", "dry_run", "baseline", "groups", "page_mb"),
 }

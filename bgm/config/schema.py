@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bgm.config.edges import EdgesConfig
 from bgm.config.engine import EngineConfig
-from bgm.config.experiments import ComparisonSettings
+from bgm.config.experiments import ComparisonSettings, ExperimentSettings
 from bgm.config.video import FORMATS_FOLDER, ClipDataConfig, DataKind, VideoFormat, load_format
 from bgm.data.kinds import is_film
 from bgm.data.plates import MEDIAN
@@ -115,6 +115,7 @@ class DataConfig(ClipDataConfig):
     pha: str | None = None
     fgr: str | None = None
     trimap: str | None = None
+    images: int | None = None
     plate: PlateChoice = PlateChoice.name
     align: bool | str = False
     match_exposure: bool = False
@@ -133,6 +134,9 @@ class DataConfig(ClipDataConfig):
         )
         require(self.batch_size >= 1, "data.batch_size", self.batch_size, "1 or more")
         _check_count("data.workers", self.workers)
+        _check_count("data.images", self.images)
+        if self.images is not None and self.kind is DataKind.video:
+            raise ConfigError("data.images is for photographs, not for clips; leave it out")
         if isinstance(self.align, str):
             require(self.align == "frames", "data.align", self.align, "true, false or frames")
             if self.kind is not DataKind.video:
@@ -255,7 +259,7 @@ class TrackingConfig:
 
 
 @dataclass
-class Config(ComparisonSettings):
+class Config(ExperimentSettings):
     """One run of `bgm`."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -273,6 +277,7 @@ class Config(ComparisonSettings):
     checkpoints_dir: str | None = None
     precision: Precision = Precision.float32
     threads: int | None = None
+    sweep_cache_mb: int = 2000
     seed: int = 0
     on_existing: OnExisting = OnExisting.error
     on_error: OnError = OnError["continue"]
@@ -284,8 +289,10 @@ class Config(ComparisonSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.check_objective({"data.pha": self.data.pha, "data.fgr": self.data.fgr})
         _check_count("threads", self.threads)
         require(0 <= self.suspect_above <= 1, "suspect_above", self.suspect_above, "from 0 to 1")
+        require(self.sweep_cache_mb >= 0, "sweep_cache_mb", self.sweep_cache_mb, "0 or more")
         require(0 <= self.seed < 2**31, "seed", self.seed, f"from 0 to {2**31 - 1}")
         for name in self.outputs.types:
             if self.model.name is ModelName.base and LAYERS[name].needs_refiner:

@@ -88,6 +88,10 @@ class Fallback:
         self._tell(outcomes)
         return [self._run_alone(pair) for pair in pairs]
 
+    def take_spared_ms(self) -> float:
+        """Milliseconds that coarse results at hand spared since the last call."""
+        return self._predictor.take_spared_ms()
+
     def build(self, matte: Matte, make: Callable[[Matte], Made]) -> tuple[Made, str | None]:
         """Make something of a matte where it is, or on the CPU if there is no memory for that.
 

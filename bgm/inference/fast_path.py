@@ -18,6 +18,7 @@ from bgm.data.pixels import white
 from bgm.inference.sparse import SparseRefiner
 from bgm.networks import MattingRefine
 
+_ROWS = 32
 _COLOUR_FIRST = [33, 34, 35, 32]  # residual and alpha in what the coarse pass knows
 
 
@@ -64,7 +65,6 @@ class FastPath:
         size = self._network.coarse_size(height, width)
         small = torch.stack([torch.cat([_shrink(image, size) for image in pair]) for pair in pairs])
         pha, residual, err, hid = self._network.predict(small)
-        known = torch.cat([hid, pha, residual], 1).permute(0, 2, 3, 1).contiguous()
         chosen = self._network.refiner.choose_blocks(err, (height // 4, width // 4))[:, 0]
         ratio = SparseRefiner.fits(self._network.refiner, height, width, size)
         assert ratio is not None
@@ -74,10 +74,11 @@ class FastPath:
         self._refiners[ratio] = refine
         outputs = []
         for index, (src, bgr) in enumerate(pairs):
-            coarse = known[index, ..., _COLOUR_FIRST]
+            known = _framed(hid[index], pha[index], residual[index])
+            coarse = known[1:-1, 1:-1, _COLOUR_FIRST]
             enlarged = cv2.resize(coarse.numpy(), (width, height), interpolation=cv2.INTER_LINEAR)
             whole = torch.from_numpy(enlarged)
-            refined = refine(src, bgr, known[index], chosen[index], whole)
+            refined = refine(src, bgr, known, chosen[index], whole)
             total = coarse.sum() + err[index].sum() + refined
             rgba = _add_source(whole, src)
             outputs.append(FastOutput(rgba, err[index], chosen[index], bool(total.isfinite())))
@@ -101,12 +102,31 @@ def _shrink(image: Tensor, size: tuple[int, int]) -> Tensor:
     return total.mul_(1 / (4 * white(image.dtype))).permute(2, 0, 1)
 
 
+def _framed(*maps: Tensor) -> Tensor:
+    """Join maps (C, h, w) as pixels, the border repeated once: (h + 2, w + 2, all C)."""
+    channels, (height, width) = sum(len(one) for one in maps), maps[0].shape[1:]
+    framed = torch.empty(height + 2, width + 2, channels)
+    last = 0
+    for one in maps:
+        framed[1:-1, 1:-1, last : last + len(one)] = one.permute(1, 2, 0)
+        last += len(one)
+    framed[0], framed[-1] = framed[1], framed[-2]
+    framed[:, 0], framed[:, -1] = framed[:, 1], framed[:, -2]
+    return framed
+
+
 def _add_source(whole: Tensor, src: Tensor) -> Tensor:
-    """Add the source to the residual in (H, W, 4), leave alpha; clamp to [0, 1]."""
-    pixels = src.numpy()
-    opaque = cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA)
-    opaque[..., 3] = 0
-    summed = cv2.addWeighted(
-        opaque, 1 / white(src.dtype), whole.numpy(), 1.0, 0.0, dtype=cv2.CV_32F
-    )
-    return torch.from_numpy(summed).clamp_(0, 1)
+    """Add the source to the residual in (H, W, 4), leave alpha; clamp to [0, 1]; all in place.
+
+    A few rows at a time, which stay in the processor's cache from one step to the next.
+    """
+    for top in range(0, len(whole), _ROWS):
+        rows = whole[top : top + _ROWS]
+        opaque = cv2.cvtColor(src[top : top + _ROWS].numpy(), cv2.COLOR_RGB2RGBA)
+        opaque[..., 3] = 0
+        residual = rows.numpy()
+        cv2.addWeighted(
+            opaque, 1 / white(src.dtype), residual, 1.0, 0.0, dst=residual, dtype=cv2.CV_32F
+        )
+        rows.clamp_(0, 1)
+    return whole

@@ -19,6 +19,7 @@ Activation = tuple[str, list[float], str]
 _RELU: Activation = ("relu", [], "")
 _RELU6: Activation = ("hardtanh", [0.0, 6.0], "")
 _NONE: Activation = ("none", [], "")
+_REDUCED = 4  # a side of an example is reduced so many times to learn the sizes within a network
 
 
 class PackedConvolution(nn.Module):
@@ -129,18 +130,21 @@ def _pack(traced: fx.GraphModule, example: Tensor) -> None:
 
 
 def _input_sizes(traced: fx.GraphModule, example: Tensor) -> dict[str, tuple[int, ...]]:
+    """Shape of each convolution's input, about; a small part of the example is as good."""
     sizes: dict[str, tuple[int, ...]] = {}
     hooks = []
     for name, module in traced.named_modules():
         if isinstance(module, nn.Conv2d):
 
             def note(_: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
-                sizes[name] = tuple(inputs[0].shape)
+                batch, channels, height, width = inputs[0].shape
+                sizes[name] = (batch, channels, height * _REDUCED, width * _REDUCED)
 
             hooks.append(module.register_forward_pre_hook(note))
     traced.recompile()
+    part = example[..., : example.shape[2] // _REDUCED, : example.shape[3] // _REDUCED]
     with torch.inference_mode():
-        traced(example.contiguous(memory_format=torch.channels_last))
+        traced(part.contiguous(memory_format=torch.channels_last))
     for hook in hooks:
         hook.remove()
     return sizes

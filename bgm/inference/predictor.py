@@ -15,6 +15,7 @@ from bgm.errors import ConfigError, DataError, PredictionError
 from bgm.inference.fast_path import FastPath
 from bgm.inference.fuse import can_pack, channels_last
 from bgm.inference.matte import Matte
+from bgm.inference.remember import Remembering
 from bgm.inference.runtimes import choose_runtime, create_runtime
 from bgm.inference.scale import CoarsePass, ScaleRule
 from bgm.networks import CoarseNetwork, MattingRefine
@@ -170,6 +171,11 @@ class Predictor:
             self._matte(output, index, staged, coarse) if is_finite else PredictionError()
             for index, is_finite in enumerate(finite)
         ]
+
+    def take_spared_ms(self) -> float:
+        """Milliseconds that coarse results at hand spared since the last call."""
+        runtime = self.network.runtime
+        return runtime.take_spared_ms() if isinstance(runtime, Remembering) else 0.0
 
     def _set_scale(self, staged: Staged) -> CoarsePass | None:
         """Set the network to the size of what is staged; None if it keeps what it has."""

@@ -86,7 +86,8 @@ class SparseRefiner:
         Args:
             src: Source, (H, W, 3), contiguous, uint8 or float in [0, 1].
             bgr: Background, likewise.
-            known: Hidden features, alpha and residual of the coarse pass, (h, w, 36), contiguous.
+            known: Hidden features, alpha and residual of the coarse pass, their border repeated
+                once, which is what resizing sees there: (h + 2, w + 2, 36), contiguous.
             chosen: Blocks to refine, boolean, (H/4, W/4).
             whole: Coarse foreground residual and alpha, in this order, at full resolution,
                 (H, W, 4); the chosen blocks are replaced.
@@ -100,16 +101,15 @@ class SparseRefiner:
         inner[:, :_NEAR] = inner[:, -_NEAR:] = False
         rows, columns = torch.nonzero(inner, as_tuple=True)
         total = torch.zeros(())
-        padded = _pad(known)
         for start in range(0, len(rows), _BLOCKS_AT_ONCE):
             part = slice(start, start + _BLOCKS_AT_ONCE)
             places = rows[part], columns[part]
-            refined = self._refine_inner(src, bgr, padded, inner.shape, *places)
+            refined = self._refine_inner(src, bgr, known, inner.shape, *places)
             tiles[places] = refined
             total += refined.sum()
         near = chosen & ~inner
         for strip in _strips(chosen.shape, self._ratio):
-            total += self._refine_strip(src, bgr, known, near, strip, tiles)
+            total += self._refine_strip(src, bgr, known[1:-1, 1:-1], near, strip, tiles)
         return total
 
     def _refine_inner(
@@ -202,12 +202,6 @@ class SparseRefiner:
         )
         tiles[strip][rows, columns] = refined.permute(0, 2, 3, 1)[..., _COLOUR_FIRST]
         return refined.sum()
-
-
-def _pad(known: Tensor) -> Tensor:
-    """Repeat the border of (h, w, C) once, which is what resizing sees there."""
-    padded = F.pad(known.permute(2, 0, 1)[None], (1, 1, 1, 1), mode="replicate")[0]
-    return padded.permute(1, 2, 0).contiguous()
 
 
 def _strip_blocks(ratio: int) -> int:

@@ -50,6 +50,7 @@ class JobStatus:
         sweep: Which sweep it is of.
         job: Its number in that.
         config: Its settings as they were composed, nested; not checked yet.
+        note: What the sweep has to say of it, such as that it dropped out of a race.
     """
 
     exit_code: int | None = None
@@ -58,6 +59,7 @@ class JobStatus:
     sweep: str | None = None
     job: int | None = None
     config: dict[str, Any] = field(default_factory=dict)
+    note: str | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ _NO_FIGURES = (
 
 _DONE = ("written", "skipped")
 
+WHOLE_RUN = {"images_per_second": "high", "peak_memory_mib": "low", "device_peak_memory_mib": "low"}
+"""Figures of a run as a whole, and whether more or less of them is better."""
+
 
 def figures_of(record: ImageRecord) -> dict[str, float]:
     """Every number that a record has of what came of an image, by its name.

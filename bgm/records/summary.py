@@ -55,7 +55,9 @@ class Summary:
         skipped: Images whose outputs existed already.
         unmatched: Files left out because they had no partner.
         seconds: Wall-clock time from the first decoding to the last file.
-        images_per_second: Images written in that time, per second.
+        spared_seconds: About how much longer it would have taken without what earlier jobs of its
+            sweep had decoded, aligned and computed.
+        images_per_second: Images written per second, as if nothing had been spared.
         stages: Figures per stage, by the names of `Timings` without their unit.
         refined: Mean share of the pixels that the refiner redid; None without a refiner.
         peak_memory_mib: Largest resident size of the process during the run, in MiB.
@@ -73,6 +75,7 @@ class Summary:
     skipped: int = 0
     unmatched: int = 0
     seconds: float = 0.0
+    spared_seconds: float = 0.0
     images_per_second: float = 0.0
     stages: dict[str, StageSummary] = field(default_factory=dict)
     refined: float | None = None
@@ -127,7 +130,13 @@ class Tally:
                 values.add(getattr(record.timings, stage))
 
     def summarize(
-        self, images: int, seconds: float, status: str = "finished", error: str | None = None
+        self,
+        images: int,
+        seconds: float,
+        status: str = "finished",
+        error: str | None = None,
+        *,
+        spared_seconds: float = 0.0,
     ) -> Summary:
         """The figures so far.
 
@@ -136,7 +145,9 @@ class Tally:
             seconds: Wall-clock time from the first decoding to the last file.
             status: What to say of the run.
             error: Why it failed as a whole, if it did.
+            spared_seconds: What earlier jobs of its sweep had done already.
         """
+        full = seconds + spared_seconds
         written = self._status["written"]
         stages = {name: values.summary() for name, values in self._stages.items()}
         refined = self._refined.value()
@@ -148,7 +159,8 @@ class Tally:
             skipped=self._status["skipped"],
             unmatched=self._status["unmatched"],
             seconds=round(seconds, 3),
-            images_per_second=round(written / seconds, 3) if seconds else 0.0,
+            spared_seconds=round(spared_seconds, 3),
+            images_per_second=round(written / full, 3) if full else 0.0,
             stages={name.removesuffix("_ms"): stage for name, stage in stages.items() if stage},
             refined=None if refined is None else round(refined, 6),
             scored=self._scored,

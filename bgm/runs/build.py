@@ -26,6 +26,7 @@ from bgm.outputs.edges import Edges
 from bgm.storage import locate
 from bgm.tracking import (
     TRACKERS,
+    Background,
     ConsoleTracker,
     Guarded,
     Tracker,
@@ -46,6 +47,12 @@ def create_trackers(
 ) -> list[Tracker]:
     """Who is to be told of a run.
 
+    Args:
+        tracking: What the configuration says of it.
+        output_dir: The run's directory.
+        console: Whether for a run that people watch: on the console, and with others told beside
+            the work; or for a measurement, which nothing shall disturb.
+
     Raises:
         ConfigError: There is no tracker of that name.
     """
@@ -55,9 +62,8 @@ def create_trackers(
     if tracking.name not in TRACKERS:
         known = ", ".join([FILES_ALONE, *TRACKERS])
         raise ConfigError(f"tracking.name={tracking.name}: no such tracker; there are {known}")
-    settings = tracker_settings(tracking, output_dir)
-    # Last started, the progress bar shows the work alone.
-    return [Guarded(TRACKERS[tracking.name](settings)), *trackers]
+    tracker: Tracker = Guarded(TRACKERS[tracking.name](tracker_settings(tracking, output_dir)))
+    return [Background(tracker) if console else tracker, *trackers]
 
 
 def tracker_settings(tracking: TrackingConfig, output_dir: Path) -> TrackerSettings:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterator
+from collections import defaultdict
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -54,10 +55,6 @@ class PlannedClip:
     def name(self) -> str:
         """What it is called."""
         return self.shot.name
-
-    def owns(self, frame: str) -> bool:
-        """Whether a frame of that name is one of its."""
-        return frame.rpartition("/")[0] == self.name
 
 
 def plan_clips(config: Config) -> tuple[list[PlannedClip], list[ImageRecord]]:
@@ -261,6 +258,7 @@ def split_clips(
         _refuse_existing(clips, specs, config, directory)
     if policy in (OnExisting.error, OnExisting.overwrite):
         return ClipWork([(clip, set()) for clip in clips], specs, config), []
+    recorded = _recorded(directory)
     todo: list[tuple[PlannedClip, set[str]]] = []
     settled: list[ImageRecord] = []
     for clip in clips:
@@ -270,7 +268,7 @@ def split_clips(
             continue
         kept = [
             record
-            for record in _records_of(clip, directory)
+            for record in recorded[clip.name]
             if policy is OnExisting.skip or _is_unchanged(record, clip)
         ]
         if videos and kept and not pictures:
@@ -309,11 +307,12 @@ def clip_path(config: Config, root: Path, spec: LayerSpec, name: str) -> Path:
     return root / spec.type / name if form is None else video_path(root, spec, form, name)
 
 
-def _records_of(clip: PlannedClip, directory: RunDirectory) -> Iterator[ImageRecord]:
-    """What an earlier run recorded of the frames of a clip."""
+def _recorded(directory: RunDirectory) -> dict[str, list[ImageRecord]]:
+    """What an earlier run recorded of the frames of each clip."""
+    found: dict[str, list[ImageRecord]] = defaultdict(list)
     for record in directory.read_records().values():
-        if clip.owns(record.name):
-            yield record
+        found[record.name.rpartition("/")[0]].append(record)
+    return found
 
 
 def _is_unchanged(record: ImageRecord, clip: PlannedClip) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -12,7 +12,7 @@ import torch
 
 from bgm.config.schema import Config, OnOutOfMemory
 from bgm.data import Pair, prefetch
-from bgm.data.datasets import ZipDataset
+from bgm.data.datasets import Sample, ZipDataset
 from bgm.evaluation import Scorer
 from bgm.inference.device import helper_threads
 from bgm.inference.fallback import Fallback
@@ -24,6 +24,7 @@ from bgm.runs import steps
 from bgm.runs.build import samples_wanted
 from bgm.runs.interruption import StopRequest
 from bgm.runs.pipeline import Parts, Pipeline, Report
+from bgm.runs.reuse import Reuse
 from bgm.runs.suspects import Suspects
 from bgm.storage import locate
 
@@ -74,7 +75,7 @@ class LocalEngine:
             )
             parts = create_parts(plan.config, run.matting, plan.build_layers, sink, plan.score)
             alignments = known_alignments(run) if plan.config.data.align else None
-            matte_pairs(plan.config, parts, run.pairs, alignments, report, stop)
+            matte_pairs(plan.config, parts, run.pairs, alignments, report, stop, run.reuse)
             return
         films = clips.sink(plan.output_dir, run.earlier)
         parts = create_parts(plan.config, run.matting, plan.build_layers, films, plan.score)
@@ -116,6 +117,7 @@ def matte_pairs(
     alignments: Alignments | None,
     report: Report,
     stop: StopRequest,
+    reuse: Reuse | None = None,
 ) -> None:
     """Take pairs through the pipeline of this process, decoded ahead and written behind."""
     data = config.data
@@ -130,7 +132,9 @@ def matte_pairs(
         metadata=config.outputs.metadata,
     )
     workers = data.workers or helper_threads(torch.get_num_threads())
-    load = partial(steps.load, dataset)
+    load: Callable[[int], Sample] = partial(steps.load, dataset)
+    if reuse is not None:
+        load = reuse.remember_samples(load, pairs)
     ahead = prefetch(load, len(dataset), workers, lambda index: pairs[index].name)
     with closing(ahead) as samples:
         Pipeline(parts, report, stop).run(zip(samples, pairs, strict=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ class Plan:
         config: The settings.
         output_dir: Where to write.
         pairs: Every photograph with its plate.
+        others: Those that `data.images` leaves out.
         unmatched: Records of files that have no partner.
         specs: How the layers are stored that are kept of each matte.
         build_layers: What makes them.
@@ -41,6 +43,7 @@ class Plan:
     config: Config
     output_dir: Path
     pairs: list[Pair]
+    others: list[Pair]
     unmatched: list[ImageRecord]
     specs: list[LayerSpec]
     build_layers: LayerBuilder
@@ -88,14 +91,16 @@ def make_plan(config: Config, output_dir: Path, working: Path | None = None) -> 
     layers, edges = kept_layers(config.outputs), create_edges(config.edges)
     if edges is not None and edges.masks is not None:
         edges.masks.check_names([pair.name for pair in pairing.pairs])
+    pairs, others = choose_pairs(pairing.pairs, config.data.images, config.seed)
     return Plan(
         config=config,
         output_dir=output_dir,
-        pairs=pairing.pairs,
+        pairs=pairs,
+        others=others,
         unmatched=[ImageRecord(name, "unmatched", why) for name, why in pairing.leftovers.items()],
         specs=[layer.spec for layer in layers],
         build_layers=LayerBuilder(layers, edges),
-        score=create_scorer(config, pairing.pairs),
+        score=create_scorer(config, pairs),
     )
 
 
@@ -118,9 +123,31 @@ def _plan_clips(config: Config, output_dir: Path) -> Plan:
         config=config,
         output_dir=output_dir,
         pairs=[],
+        others=[],
         unmatched=others,
         specs=[layer.spec for layer in layers],
         build_layers=LayerBuilder(layers, edges),
         score=create_scorer(config, []),
         clips=clips,
+    )
+
+
+def choose_pairs(pairs: list[Pair], count: int | None, seed: int) -> tuple[list[Pair], list[Pair]]:
+    """Choose some of the pairs at random; of a larger number the smaller one is a part.
+
+    Args:
+        pairs: All of them.
+        count: How many; None for all.
+        seed: What the choice follows from.
+
+    Returns:
+        Those that were chosen and the others, both in their order.
+    """
+    if count is None or count >= len(pairs):
+        return pairs, []
+    order = random.Random(seed).sample(range(len(pairs)), len(pairs))
+    chosen = set(order[:count])
+    return (
+        [pair for at, pair in enumerate(pairs) if at in chosen],
+        [pair for at, pair in enumerate(pairs) if at not in chosen],
     )

@@ -56,16 +56,17 @@ def split(
         refuse_existing(plan, directory)
         return plan.pairs, [], None
     records = directory.read_records()
+    wanted = set(plan.pairs)
     todo, done = [], []
     exists = _existing(directory.path)
-    for pair in plan.pairs:
+    for pair in (*plan.pairs, *plan.others):
         record = records.get(pair.name, ImageRecord(pair.name))
         paths = {spec.type: output_path(directory.path, spec, pair.name) for spec in plan.specs}
         is_there = all(map(exists, paths.values()))
         if is_there and (policy is OnExisting.skip or _is_done(record, pair)):
             files = {kind: p.relative_to(directory.path).as_posix() for kind, p in paths.items()}
             done.append(replace(record, status="skipped", error=None, files=files))
-        else:
+        elif pair in wanted:
             todo.append(pair)
     return todo, done, None
 

@@ -32,6 +32,7 @@ from bgm.runs.preflight import create_output_dir, warn_of_little_space
 from bgm.runs.provenance import describe
 from bgm.runs.repeat import check_same
 from bgm.runs.resume import remove_partial_files, split
+from bgm.runs.reuse import Reuse
 from bgm.storage import locate
 from bgm.tracking import Preview, RunInfo, Tracker
 
@@ -52,6 +53,7 @@ class Run:
         trackers: Who is told.
         made: What plates were made from, by their paths.
         clips: What there is to do of clips, where they are what is matted.
+        reuse: What it shares with other jobs of its sweep; None if it shares nothing.
     """
 
     plan: Plan
@@ -63,6 +65,7 @@ class Run:
     trackers: list[Tracker]
     made: dict[str, list[object]]
     clips: ClipWork | None = None
+    reuse: Reuse | None = None
 
     @property
     def images(self) -> int:
@@ -79,6 +82,7 @@ def prepare(
     engine: Engine | None = None,
     *,
     console: bool = True,
+    shares: bool = False,
 ) -> Run:
     """Check everything that can be checked, load the network, make the output directory.
 
@@ -89,6 +93,7 @@ def prepare(
         working: Where on this machine the run keeps its records, if `output_dir` is not here.
         engine: Who will do the work; None for this process.
         console: Whether the run is shown to a person.
+        shares: Whether pictures and coarse results are shared with other runs of this process.
 
     Raises:
         BgmError: Something is wrong; no image has been touched.
@@ -98,7 +103,11 @@ def prepare(
     matting = matting or load_network((engine or LocalEngine()).settings_here(config))
     if not any(pair.stills for pair in plan.pairs):
         _check_repeats(plan, matting)
-    return _open(plan, matting, working, console=console)
+    run = _open(plan, matting, working, console=console)
+    if shares:
+        run.reuse = Reuse(config)
+        run.reuse.remember_coarse(matting)
+    return run
 
 
 def set_up_process(config: Config) -> None:
@@ -198,7 +207,7 @@ def execute(run: Run, resolved: dict[str, Any], engine: Engine | None = None) ->
             )
             for tracker in run.trackers:
                 tracker.start(info)
-            with memory, clock:  # the trackers' start is not the work's
+            with memory, clock:
                 engine.matte_all(run, report, stop)
         status = "interrupted" if stop.interrupted else "failed" if stop.reason else "finished"
         error = stop.reason
@@ -208,8 +217,10 @@ def execute(run: Run, resolved: dict[str, Any], engine: Engine | None = None) ->
         error = steps.explain(unforeseen)
         raise
     finally:
+        figures = _asked_for(run, tally, status), clock.ms / 1000, status, error
+        spared = 0.0 if run.reuse is None else run.reuse.spared_seconds
         summary = replace(
-            tally.summarize(_asked_for(run, tally, status), clock.ms / 1000, status, error),
+            tally.summarize(*figures, spared_seconds=spared),
             peak_memory_mib=memory.peak_mib,
             device_peak_memory_mib=memory.device_peak_mib,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from pkgutil import iter_modules
 
+from bgm.tracking.background import Background
 from bgm.tracking.base import (
     TRACKERS,
     Preview,
@@ -21,6 +22,7 @@ for _module in iter_modules(__path__):  # each registers what it has
 
 __all__ = [
     "TRACKERS",
+    "Background",
     "ConsoleTracker",
     "Guarded",
     "Preview",

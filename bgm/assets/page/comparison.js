@@ -94,7 +94,9 @@ const place = () => {
   const at = view.split * stage.clientWidth;
   divider.style.left = `${at}px`;
   divider.setAttribute("aria-valuenow", Math.round(view.split * 100));
-  sides.right.style.clipPath = flickering ? (showsLeft ? "inset(0 0 0 100%)" : "none") : `inset(0 0 0 ${at}px)`;
+  const covers = view.layer === "heat";
+  divider.hidden = covers;
+  sides.right.style.clipPath = covers ? "none" : flickering ? (showsLeft ? "inset(0 0 0 100%)" : "none") : `inset(0 0 0 ${at}px)`;
   find("#tag-left").classList.toggle("off", !showsLeft);
   find("#tag-right").classList.toggle("off", showsLeft);
   find("#zoom").textContent = view.fitted ? "fit" : `${Math.round(view.scale * 100)} %`;
@@ -103,21 +105,23 @@ const show = () => {
   const pictures = picturesOf(view.article);
   find("#viewer-name").textContent = view.article.dataset.name;
   stage.className = view.layer;
+  const layer = view.layer === "heat" ? "alpha" : view.layer;
   const missing = [];
   for (const side of ["left", "right"]) {
-    const img = find("img", sides[side]), chosen = panel(pictures, view[side], view.layer);
+    const img = find("img", sides[side]), chosen = panel(pictures, view[side], layer);
     find(`#${side}`).value = view[side];
     find(`#tag-${side}`).textContent = (runLabels[view[side]] ?? { source: "source", truth: "true alpha" }[view[side]]) + (chosen ? "" : ": no picture");
     img.onload = img.onerror = null;
     img.src = chosen?.data ?? "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=";
     if (!chosen?.file) { missing.push(side); continue; }
     const full = new Image();
-    full.onload = () => { if (panel(picturesOf(view.article), view[side], view.layer) === chosen) { img.src = full.src; resolution(); } };
+    full.onload = () => { if (panel(picturesOf(view.article), view[side], layer) === chosen) { img.src = full.src; resolution(); } };
     full.src = chosen.file;
   }
   find("#layer").value = view.layer;
   resolution();
   place();
+  remember();
 };
 const resolution = () => {
   const embedded = all(".side img", stage).some((img) => img.src.startsWith("data:"));

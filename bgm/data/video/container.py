@@ -147,8 +147,7 @@ class VideoFile:
                 raise DataError(f"{self.path} holds video of a kind that is not decoded here")
             decoder = _WITH_ALPHA.get(stream.codec_context.name) if self.alpha else None
             if decoder is not None and stream.metadata.get("alpha_mode") == "1":
-                with container_with_decoder(container, stream, decoder) as own:
-                    yield container, own
+                yield container, _OwnDecoder(stream, decoder)
                 return
             stream.thread_type = "AUTO"
             yield container, stream
@@ -169,12 +168,6 @@ class _OwnDecoder:
 
     def decode(self, packet: Any) -> list[Any]:
         return list(self._context.decode(packet))
-
-
-@contextmanager
-def container_with_decoder(container: Any, stream: Any, decoder: str) -> Iterator[Any]:
-    """The stream of a container, decoded by a decoder of one's choice."""
-    yield _OwnDecoder(stream, decoder)
 
 
 @dataclass(frozen=True)

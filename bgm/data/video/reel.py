@@ -43,6 +43,10 @@ class Preparing:
 _TAKEN = DataError("its pixels are in the sample")
 
 
+class PlateError(DataError):
+    """A plate that does not go with its clip at all."""
+
+
 class Reel:
     """A shot on its way to the network.
 
@@ -87,6 +91,8 @@ class Reel:
                 sample: Sample | Exception
                 try:
                     sample = self._sample(frame, pair, started, loading.ms)
+                except PlateError:
+                    raise  # of the clip: every frame would say the same
                 except DataError as error:
                     sample = error
                 yield replace(frame, pixels=_TAKEN), pair, sample
@@ -146,7 +152,12 @@ class _Plates:
         """The plate as it goes with a frame: once for the clip, or for each frame."""
         if self._kept is not None and self._kept[0].shape == src.shape:
             return self._kept
-        bgr = match_size(src, as_tensor(plate), resize=self._preparing.resize_background)
+        try:
+            bgr = match_size(src, as_tensor(plate), resize=self._preparing.resize_background)
+        except DataError as error:
+            if self._kept is None and not self._per_frame:
+                raise PlateError(str(error)) from None
+            raise
         alignment = None
         if self._preparing.align != "off":
             aligned, alignment = align_background(as_pixels(src), as_pixels(bgr))

@@ -340,5 +340,5 @@ def _is_rgb(pixel_format: str) -> bool:
 
 def _sync(path: Path) -> None:
     """Bring a file to the disk, or a power cut could leave an empty one of its final name."""
-    with path.open("rb") as file:
+    with path.open("r+b") as file:  # Windows syncs only what may be written
         os.fsync(file.fileno())
