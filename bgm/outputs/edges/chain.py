@@ -117,10 +117,10 @@ class Edges:
 
 
 def _colours(matte: Matte) -> colours.Colours:
-    """The foreground of a matte on the host, (H, W, 3), contiguous."""
+    """A copy of the foreground of a matte on the host, (H, W, 3)."""
     if matte.rgba is not None:
         return np.asarray(cv2.cvtColor(np.ascontiguousarray(matte.rgba), cv2.COLOR_RGBA2RGB))
-    return np.ascontiguousarray(as_pixels(matte.foreground))
+    return np.array(as_pixels(matte.foreground), order="C")
 
 
 def edit_edges(

@@ -46,15 +46,15 @@ def unmix(prior: Colours, alpha: Plane, photo: Pixels, plate: Pixels, pull: floa
     where a is 1, F is I.
 
     Args:
-        prior: What F is thought to be.
+        prior: What F is thought to be; it is changed in place.
         alpha: a.
         photo: I.
         plate: B, aligned.
         pull: How much the prior counts, above 0.
     """
     solid = (alpha > 1 - OUTSIDE).view(np.uint8)
-    full = np.multiply(photo, np.float32(1 / white(photo.dtype)), dtype=np.float32)
-    found = np.ascontiguousarray(cv2.copyTo(full, solid, prior.copy()))
+    full = cv2.addWeighted(photo, 1 / white(photo.dtype), photo, 0, 0, dtype=cv2.CV_32F)
+    found = np.ascontiguousarray(cv2.copyTo(full, solid, prior))
     soft = np.flatnonzero(cv2.inRange(alpha, OUTSIDE, 1 - OUTSIDE))
     a = alpha.reshape(-1)[soft][:, None]
     own = _taken(photo, soft) - (1 - a) * _taken(plate, soft)
@@ -122,7 +122,7 @@ def despill(colours: Colours, alpha: Plane, plate: Pixels, strength: float) -> C
     brightness stays; grey plates spill nothing.
 
     Args:
-        colours: The subject's.
+        colours: The subject's; they are changed in place.
         alpha: Alpha; only where the subject is soft, and a little inside of that, is there spill.
         plate: The plate, aligned.
         strength: In [0, 1].
@@ -137,16 +137,15 @@ def despill(colours: Colours, alpha: Plane, plate: Pixels, strength: float) -> C
     here = _taken(colours, edge)
     caught = (here * hue).sum(axis=1, keepdims=True).clip(0, None)  # the mean of `hue` is 0
     weight = np.float32(strength) * (1 - np.asarray(soft).reshape(-1)[edge])[:, None]
-    cleaned = colours.copy()
-    cleaned.reshape(-1, 3)[edge] = (here - weight * caught * hue).clip(0, 1)
-    return cleaned
+    colours.reshape(-1, 3)[edge] = (here - weight * caught * hue).clip(0, 1)
+    return colours
 
 
 def extend(colours: Colours, alpha: Plane) -> Colours:
     """Continue the colours of the edge where there is no subject, so that scaling bleeds nothing.
 
     Args:
-        colours: The subject's.
+        colours: The subject's; they are changed in place.
         alpha: Alpha.
     """
     height, width = alpha.shape
@@ -157,7 +156,7 @@ def extend(colours: Colours, alpha: Plane) -> Colours:
     far = np.ascontiguousarray(spread[:, :, :3])
     enlarged = cv2.resize(far, (width, height), interpolation=cv2.INTER_LINEAR)
     outside = (alpha < OUTSIDE).view(np.uint8)
-    return np.asarray(cv2.copyTo(enlarged, outside, colours.copy()))
+    return np.asarray(cv2.copyTo(enlarged, outside, colours))
 
 
 def _spread(lit: NDArray[Any]) -> NDArray[Any]:
