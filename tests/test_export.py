@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import DEMO
+from conftest import DEMO, records
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -217,3 +218,79 @@ def test_providers_are_asked_for_where_they_are_installed(monkeypatch, exported,
     monkeypatch.setattr(onnxruntime, "InferenceSession", note)
     open_network_file(exported[0], "onnx", provider)
     assert asked == have
+
+
+def test_bgm_runs_an_exported_file(tmp_path, bgm, exported):
+    shoot = small_shoot(tmp_path / "shoot")
+    usual = ["tracking=files", "outputs=lossless"]
+    ours = ["model.backbone_scale=0.25", "refine.sample_pixels=80000"]
+    assert bgm(*shoot, *usual, *ours, "output_dir=own").code == 0
+    for runtime in ("onnx", "openvino"):
+        file = [f"network_file={exported[0]}", f"runtime={runtime}", f"output_dir={runtime}"]
+        outcome = bgm(*shoot, *usual, *file)
+        assert outcome.code == 0, outcome.err
+        alphas = [np.asarray(Image.open(next(Path(d, "pha").iterdir()))) for d in ("own", runtime)]
+        assert alphas[0].shape == (181, 322)
+        assert np.abs(alphas[0] / 65535 - alphas[1] / 65535).max() < 1e-3
+        run = json.loads(Path(runtime, "run.json").read_text())
+        assert run["checkpoint"]["path"] == str(exported[0])
+        assert run["config"]["refine"]["sample_pixels"] == 80_000
+        (record,) = records(Path(runtime)).values()
+        assert record["backbone_scale"] == 0.25
+
+
+def test_a_picture_of_another_size_fails_by_name(tmp_path, bgm):
+    shoot = small_shoot(tmp_path / "shoot")
+    size = ["format=torch", "model=base", "sizes=[96x96]", "output_dir=out"]
+    assert bgm(*shoot, *size, command=cli.EXPORT).code == 0
+    file = "network_file=out/base-mobilenetv2-96x96.pt2"
+    outcome = bgm(*shoot, file, "tracking=files", "output_dir=run")
+    assert outcome.code == 1
+    (record,) = records(Path("run")).values()
+    assert "takes images of 96x96 only, and this is 322x181" in record["error"]
+    refused = bgm(*shoot, file, "outputs.types=[ref]", "output_dir=refused")
+    assert refused.code == 2
+    assert "model=base has no refiner" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["network_file=none.onnx"], "none.onnx: no such file; bgm-export writes them"),
+        (["network_file=x.onnx", "precision=bfloat16"], "does not go with network_file"),
+        (["network_file=x.onnx", "device=cuda"], "device=cuda does not go with network_file"),
+        (["runtime=onnx", "runtime.provider=cuda"], "runtime.provider=cuda is for network_file="),
+    ],
+)
+def test_settings_that_do_not_go_with_a_file(bgm, settings, message):
+    outcome = bgm("data=demo", *settings, "tracking=files", "output_dir=out")
+    assert outcome.code == 2
+    assert message in outcome.err
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_the_examples_of_the_docs_run_without_torch(tmp_path, exported, runtime):
+    for name, image in zip(("photo.jpg", "plate.jpg"), demo_pair(322, 181), strict=True):
+        Image.fromarray(image).save(tmp_path / name, quality=95)
+    examples = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    (example,) = (text for text in examples if f"import {runtime}" in text)
+    if runtime == "openvino":
+        import openvino
+
+        openvino.save_model(
+            openvino.Core().read_model(exported[0]),
+            tmp_path / "refine-mobilenetv2.xml",
+            compress_to_fp16=False,
+        )
+    else:
+        (tmp_path / "refine-mobilenetv2.onnx").write_bytes(exported[0].read_bytes())
+    guard = "import sys; sys.modules.update(torch=None, bgm=None, openvino_telemetry=None)\n"
+    command = [sys.executable, "-c", guard + example]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    written = tmp_path / ("alpha.png" if runtime == "openvino" else "cutout.png")
+    alpha = np.asarray(Image.open(written))
+    alpha = alpha if alpha.ndim == 2 else alpha[..., 3]
+    own = load_matting(backbone_scale=0.25, refine_sample_pixels=80_000)
+    expected = own(*(Image.open(tmp_path / name) for name in ("photo.jpg", "plate.jpg"))).alpha[0]
+    assert np.abs(alpha / 255 - expected.numpy()).max() < 0.01

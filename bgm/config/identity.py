@@ -13,7 +13,7 @@ from bgm.records.directory import flatten
 _IRRELEVANT = {
     *("objective", "race", "baseline", "groups", "page_mb", "data.images"),
     *("output_dir", "on_existing", "on_error", "repeat", "threads", "checkpoint"),
-    *("checkpoints_dir", "outputs.workers", "seed", "sweep_cache_mb"),
+    *("checkpoints_dir", "network_file", "outputs.workers", "seed", "sweep_cache_mb"),
     *(f"data.{key}" for key in ("workers", "batch_size", "max_megapixels", "unmatched")),
     *("device.oom", "dry_run", "baseline", "groups", "page_mb"),
 }

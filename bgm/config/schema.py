@@ -34,11 +34,13 @@ BackboneName = Enum("BackboneName", ["mobilenetv2", "resnet50", "resnet101"])
 RefineMode = Enum("RefineMode", ["sampling", "thresholding", "full"])
 Precision = Enum("Precision", ["float32", "bfloat16", "float16"])
 OnExisting = Enum("OnExisting", ["error", "resume", "skip", "overwrite"])
+OnSuspect = Enum("OnSuspect", ["note", "copy", "fail"])
 OnError = Enum("OnError", ["continue", "stop"])
 OnOutOfMemory = Enum("OnOutOfMemory", ["cpu", "fail"])
 Unmatched = Enum("Unmatched", ["error", "skip"])
 PlateChoice = Enum("PlateChoice", ["name", "folder", "time", "median"])
 Region = Enum("Region", ["auto", "whole", "unknown"])
+Provider = Enum("Provider", ["cpu", "cuda", "coreml", "directml"])
 WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
 BenchmarkPart = Enum("BenchmarkPart", ["network", "pipeline", "free", "codecs"])
 
@@ -100,9 +102,10 @@ class DeviceConfig:
 
 @dataclass
 class RuntimeConfig:
-    """What computes the coarse network."""
+    """What computes the coarse network, or a network file."""
 
     name: str = "auto"
+    provider: Provider = Provider.cpu
 
 
 @dataclass
@@ -274,12 +277,15 @@ class Config(ExperimentSettings):
     engine: EngineConfig = field(default_factory=EngineConfig)
     checkpoint: str = "auto"
     checkpoints_dir: str | None = None
+    network_file: str | None = None
     precision: Precision = Precision.float32
     threads: int | None = None
     sweep_cache_mb: int = 2000
     seed: int = 0
     on_existing: OnExisting = OnExisting.error
     on_error: OnError = OnError["continue"]
+    on_suspect: OnSuspect = OnSuspect.note
+    suspect_above: float = 0.8
     dry_run: bool = False
     repeat: str | None = None
     output_dir: str = MISSING
@@ -288,6 +294,7 @@ class Config(ExperimentSettings):
         super().__post_init__()
         self.check_objective({"data.pha": self.data.pha, "data.fgr": self.data.fgr})
         _check_count("threads", self.threads)
+        require(0 <= self.suspect_above <= 1, "suspect_above", self.suspect_above, "from 0 to 1")
         require(self.sweep_cache_mb >= 0, "sweep_cache_mb", self.sweep_cache_mb, "0 or more")
         require(0 <= self.seed < 2**31, "seed", self.seed, f"from 0 to {2**31 - 1}")
         for name in self.outputs.types:
@@ -317,6 +324,23 @@ class Config(ExperimentSettings):
                 raise ConfigError(f"data.{key} is for scoring, which needs data.pha too")
         if self.data.trimap is not None and self.scores.region is Region.whole:
             raise ConfigError("data.trimap is not used with scores.region=whole; leave one out")
+        self._check_network_file()
+
+    def _check_network_file(self) -> None:
+        provider = self.runtime.provider.name
+        if self.network_file is None:
+            if self.runtime.provider is not Provider.cpu:
+                raise ConfigError(f"runtime.provider={provider} is for network_file=...")
+        elif self.device.name not in ("auto", "cpu"):
+            raise ConfigError(
+                f"device={self.device.name} does not go with network_file, which computes on the "
+                "CPU, or of ONNX Runtime where runtime.provider says"
+            )
+        elif self.precision is not Precision.float32:
+            raise ConfigError(
+                f"precision={self.precision.name} does not go with network_file, which has the "
+                "precision that it was exported with; leave it out"
+            )
 
 
 @dataclass

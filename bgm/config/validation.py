@@ -38,7 +38,7 @@ Schema = TypeVar(
 
 PATHS = (
     *("data.src", "data.bgr", "data.pha", "data.fgr", "data.trimap"),
-    *("checkpoint", "checkpoints_dir", "repeat", "groups", "edges.garbage"),
+    *("checkpoint", "checkpoints_dir", "network_file", "repeat", "groups", "edges.garbage"),
     *(f"outputs.{name}.{key}" for name, layer in LAYERS.items() for key in layer.paths),
     *("pred", "true", "trimap", "output_dir", "data.alphas", "data.cache"),
 )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bgm.errors import PredictionError
 from bgm.inference.device import free_memory, is_out_of_memory
+from bgm.inference.file_predictor import FilePredictor
 from bgm.inference.matte import Matte
 from bgm.inference.predictor import Predictor, Staged
 from bgm.networks import CoarseNetwork
@@ -154,6 +155,8 @@ class Fallback:
 
 def _on_cpu(predictor: Predictor) -> Predictor:
     """A second predictor with the same weights, on the CPU."""
+    if isinstance(predictor, FilePredictor):  # is there already
+        return predictor
     network = _copy_to_cpu(predictor.network)
     return Predictor(network, torch.device("cpu"), "float32", "eager", predictor.rule)
 

@@ -163,14 +163,20 @@ class Predictor:
             # Nothing is gained together here, and alone each image gets the same bits as ever.
             return [self.run(replace(staged, photos=[pair]))[0] for pair in staged.photos]
         src, bgr = (stack_unit(images) for images in zip(*staged.photos, strict=True))
-        lower = self._dtype is not torch.float32
-        with torch.autocast(self.device.type, self._dtype, enabled=lower):
-            output = self.network(src, bgr)
-        finite = sum(tensor.float().sum((1, 2, 3)) for tensor in output).isfinite().tolist()
+        output = self._compute(src, bgr)
+        sums = torch.stack([tensor.float().sum((1, 2, 3)) for tensor in output])
+        finite = sums.sum(0).isfinite().tolist()
         return [
             self._matte(output, index, staged, coarse) if is_finite else PredictionError()
             for index, is_finite in enumerate(finite)
         ]
+
+    def _compute(self, src: Tensor, bgr: Tensor) -> tuple[Tensor, ...]:
+        """The network's output; alpha and foreground come first, error and blocks last."""
+        lower = self._dtype is not torch.float32
+        with torch.autocast(self.device.type, self._dtype, enabled=lower):
+            output: tuple[Tensor, ...] = self.network(src, bgr)
+        return output
 
     def take_spared_ms(self) -> float:
         """Milliseconds that coarse results at hand spared since the last call."""
@@ -239,7 +245,7 @@ class Predictor:
         pha, fgr = (tensor[:, :height, :width].float() for tensor in one[:2])
         if not self._refines:
             return Matte(pha, fgr, one[2])
-        _, _, _, _, err_sm, ref_sm = one
+        err_sm, ref_sm = one[-2:]
         share = round(ref_sm.float().mean().item(), 6)
         return Matte(pha, fgr, err_sm, ref_sm, share, coarse_pass=coarse)
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bgm.config.edges import EdgesConfig
 from bgm.config.schema import (
+    AUTO,
+    BackboneConfig,
+    BackboneName,
     Config,
     ModelConfig,
     ModelName,
     OutputsConfig,
     RefineConfig,
+    RefineMode,
     TrackingConfig,
     Unmatched,
 )
@@ -20,10 +25,11 @@ from bgm.config.video import DataKind
 from bgm.data import Pair, find_truths
 from bgm.errors import ConfigError
 from bgm.evaluation import Scorer, unknown_only
+from bgm.inference.file_predictor import FilePredictor, load_network_file
 from bgm.inference.matting import Matting, load_matting
 from bgm.layers import LAYERS, Layer
 from bgm.outputs.edges import Edges
-from bgm.storage import locate
+from bgm.storage import RemotePath, locate
 from bgm.tracking import (
     TRACKERS,
     Background,
@@ -32,6 +38,8 @@ from bgm.tracking import (
     Tracker,
     TrackerSettings,
 )
+
+log = logging.getLogger(__name__)
 
 FILES_ALONE = "files"
 """Name of the tracking that keeps to the files which every run writes."""
@@ -105,6 +113,11 @@ def load_network(config: Config) -> Matting:
         CheckpointError: The checkpoint cannot be found, read, or is for another network.
         ConfigError: This machine cannot compute that way.
     """
+    if config.network_file is not None:
+        path = locate(config.network_file)
+        if isinstance(path, RemotePath):
+            raise ConfigError(f"network_file={path}: must be on this machine; copy it here first")
+        return load_network_file(path, config.runtime.name, config.runtime.provider.name)
     return load_matting(
         config.checkpoint,
         config.backbone.name.name,
@@ -115,6 +128,30 @@ def load_network(config: Config) -> Matting:
         checkpoints_dir=config.checkpoints_dir,
         **network_settings(config.model, config.refine),
     )
+
+
+def take_settings_of_file(config: Config, matting: Matting) -> None:
+    """Put the settings of a network file into the configuration, in place of what it had.
+
+    Raises:
+        ConfigError: The configuration asks for what the file does not have.
+    """
+    assert isinstance(matting.predictor, FilePredictor)
+    facts = matting.predictor.file.facts
+    refiner = facts.refiner
+    config.backbone = BackboneConfig(BackboneName[facts.backbone])
+    config.model = ModelConfig(ModelName[facts.model], refiner.get("backbone_scale", AUTO))
+    if refiner:
+        config.refine = RefineConfig(
+            mode=RefineMode[refiner["refine_mode"]],
+            sample_pixels=refiner["refine_sample_pixels"],
+            threshold=refiner["refine_threshold"],
+            kernel_size=refiner["refine_kernel_size"],
+        )
+    config.__post_init__()  # the layers that are asked for must be those that it has
+    size = f"{facts.width}x{facts.height}" if facts.width else "any size"
+    name = matting.predictor.file.path.name
+    log.info("%s: %s, %s, %s, %s", name, facts.model, facts.backbone, facts.precision, size)
 
 
 def network_settings(model: ModelConfig, refine: RefineConfig) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from bgm.data import Pair
 from bgm.data.datasets import Sample
 from bgm.data.shelf import Shelf
 from bgm.inference.device import helper_threads
+from bgm.inference.file_predictor import FilePredictor
 from bgm.inference.matting import Matting
 from bgm.inference.remember import Remembering
 
@@ -47,6 +48,8 @@ class Reuse:
 
     def remember_coarse(self, matting: Matting) -> None:
         """Have a network look for its coarse results among those of earlier jobs, on the CPU."""
+        if isinstance(matting.predictor, FilePredictor):  # which has no coarse results to give
+            return
         network, weights = matting.predictor.network, matting.checkpoint
         if network.runtime is None or weights is None or matting.device.type != "cpu":
             return

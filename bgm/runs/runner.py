@@ -22,7 +22,7 @@ from bgm.records.record import ImageRecord
 from bgm.records.summary import Summary, Tally
 from bgm.records.timing import Timer
 from bgm.runs import steps
-from bgm.runs.build import create_trackers, load_network
+from bgm.runs.build import create_trackers, load_network, take_settings_of_file
 from bgm.runs.clips import ClipWork
 from bgm.runs.engines import Engine, LocalEngine
 from bgm.runs.interruption import StopRequest
@@ -99,8 +99,12 @@ def prepare(
         BgmError: Something is wrong; no image has been touched.
     """
     set_up_process(config)
+    settings_here = (engine or LocalEngine()).settings_here
+    if config.network_file is not None:
+        matting = matting or load_network(settings_here(config))
+        take_settings_of_file(config, matting)
     plan = make_plan(config, output_dir, working)
-    matting = matting or load_network((engine or LocalEngine()).settings_here(config))
+    matting = matting or load_network(settings_here(config))
     if not any(pair.stills for pair in plan.pairs):
         _check_repeats(plan, matting)
     run = _open(plan, matting, working, console=console)
