@@ -157,7 +157,7 @@ def test_every_shipped_choice_is_valid(path):
         raw = compose_config(f"{group}={choice}", *pictures, command="train")
         parse_config(raw, TrainConfig)
         return
-    extra = ["data.src=src", "data.bgr=bgr"] if choice == "folders" else []
+    extra = ["data.src=src", "data.bgr=bgr"] if choice in ("folders", "video") else []
     parse_config(compose_config(f"{group}={choice}", *extra), Config)
 
 

@@ -172,7 +172,7 @@ def test_a_folder_without_readable_photographs_says_what_it_holds(tmp_path, bgr)
 @pytest.mark.parametrize("name", ["a.mp4", "a.heic", "a.arw"])
 def test_a_file_that_is_no_photograph_says_what_it_is(src, bgr, tmp_path, name):
     path = touch(tmp_path, name) / name
-    what = {"mp4": "a video; save its frames", "heic": "a HEIC", "arw": "a raw"}[name[2:]]
+    what = {"mp4": "a video, not a picture", "heic": "a HEIC", "arw": "a raw"}[name[2:]]
     for find in (
         lambda: find_pairs(path, bgr),
         lambda: find_pairs(src, path),

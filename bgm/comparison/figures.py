@@ -115,10 +115,19 @@ def _failures(run: FinishedRun) -> float | None:
     return None if run.failed else run.summary.failed
 
 
+def _suspicion(run: FinishedRun) -> float | None:
+    """The mean suspicion of what was matted, by which runs without truth rank."""
+    if run.summary.scores:
+        return None
+    found = [record.check.suspicion for record in run.records.values() if record.check]
+    return sum(found) / len(found) if found else None
+
+
 FORWARD = _stage_metric("forward", "forward", "median")
 
 METRICS: tuple[Metric, ...] = (
     *(score_metric(name) for name in SHOWN),
+    Metric("suspicion", "suspicion (no truth)", _suspicion, "low", 3),
     Metric("images_per_second", "images/s", _speed, None, 2),
     FORWARD,
     _stage_metric("forward", "forward", "p95"),

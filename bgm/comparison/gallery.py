@@ -65,6 +65,7 @@ class GalleryImage:
         panels: For each run the layers it has, by `alpha` and `cutout`.
         difference: How far the alphas of the runs are apart: the mean over the pixels of the
             largest difference between any two, in [0, 1].
+        suspicion: The largest that a run has of its matte, in [0, 1]; 0 of what was not checked.
     """
 
     name: str
@@ -74,6 +75,7 @@ class GalleryImage:
     truth: Panel | None = None
     panels: list[dict[str, Panel]] = field(default_factory=list)
     difference: float = 0.0
+    suspicion: float = 0.0
 
 
 def make_gallery(runs: Sequence[FinishedRun], page: Path, page_mb: float) -> list[GalleryImage]:
@@ -149,6 +151,8 @@ def _make_one(runs: Sequence[FinishedRun], page: Path, side: int, name: str) -> 
                 alphas.append(alpha)
         image.panels.append(layers)
     image.difference = _difference(alphas)
+    checks = [record.check for record in records if record is not None]
+    image.suspicion = max((check.suspicion for check in checks if check), default=0.0)
     return image
 
 

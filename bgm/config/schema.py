@@ -34,6 +34,7 @@ BackboneName = Enum("BackboneName", ["mobilenetv2", "resnet50", "resnet101"])
 RefineMode = Enum("RefineMode", ["sampling", "thresholding", "full"])
 Precision = Enum("Precision", ["float32", "bfloat16", "float16"])
 OnExisting = Enum("OnExisting", ["error", "resume", "skip", "overwrite"])
+OnSuspect = Enum("OnSuspect", ["note", "copy", "fail"])
 OnError = Enum("OnError", ["continue", "stop"])
 OnOutOfMemory = Enum("OnOutOfMemory", ["cpu", "fail"])
 Unmatched = Enum("Unmatched", ["error", "skip"])
@@ -283,6 +284,8 @@ class Config(ExperimentSettings):
     seed: int = 0
     on_existing: OnExisting = OnExisting.error
     on_error: OnError = OnError["continue"]
+    on_suspect: OnSuspect = OnSuspect.note
+    suspect_above: float = 0.8
     dry_run: bool = False
     repeat: str | None = None
     output_dir: str = MISSING
@@ -291,6 +294,7 @@ class Config(ExperimentSettings):
         super().__post_init__()
         self.check_objective({"data.pha": self.data.pha, "data.fgr": self.data.fgr})
         _check_count("threads", self.threads)
+        require(0 <= self.suspect_above <= 1, "suspect_above", self.suspect_above, "from 0 to 1")
         require(self.sweep_cache_mb >= 0, "sweep_cache_mb", self.sweep_cache_mb, "0 or more")
         require(0 <= self.seed < 2**31, "seed", self.seed, f"from 0 to {2**31 - 1}")
         for name in self.outputs.types:

@@ -11,6 +11,8 @@ from pathlib import Path
 from threading import Lock
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -22,6 +24,7 @@ from bgm.data.homography import METHOD
 from bgm.data.metadata import Metadata, read_metadata
 from bgm.data.pairs import Pair, list_images
 from bgm.data.pixels import Pixels, as_pixels, as_tensor, clip_to_range, to_unit
+from bgm.data.residual import shrink
 from bgm.errors import DataError
 from bgm.records.alignments import Alignments, alignment_key
 from bgm.records.fingerprints import InputFile, fingerprint
@@ -111,6 +114,7 @@ class Sample:
         remarks: What there is to say about them.
         metadata: What the source says of itself; None if that was not asked for.
         exposure: What matching the exposures did, or None.
+        small: Small versions of `src` and `bgr`, to check the matte by; or None.
         truth: What is true of it, by kind, where that comes with it and not from files of its
             own: pixels, or why there are none.
         seconds: When it is shown, if it is the frame of a clip.
@@ -127,6 +131,7 @@ class Sample:
     remarks: tuple[str, ...] = ()
     metadata: Metadata | None = None
     exposure: Exposure | None = None
+    small: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
     truth: Mapping[str, Pixels | Exception] | None = None
     seconds: Fraction = Fraction(0)
 
@@ -138,7 +143,8 @@ class ZipDataset(Dataset[Sample]):
         pairs: The pairs, as `find_pairs` returns them.
         align: Whether to align each background to its source.
         match_exposure: Whether to bring each background to its source's exposure.
-        look: Whether to say what can be told at once of backgrounds that do not fit.
+        look: Whether to say what can be told at once of backgrounds that do not fit, and to keep
+            small versions to check mattes by.
         alignments: What is known of alignments already, and keeps those that are found; or None.
         resize_background: Whether a background of another size is resized to its source's.
         max_pixels: Images that claim to have more are refused.
@@ -192,9 +198,10 @@ class ZipDataset(Dataset[Sample]):
                     matched, exposure = match_exposure(as_pixels(src), as_pixels(bgr))
                     bgr = as_tensor(matched)
             align_ms = aligning.ms
-        remarks = [src_remark, bgr_remark]
+        remarks, small = [src_remark, bgr_remark], None
         if self.look:
             both = as_pixels(src), as_pixels(bgr)
+            small = shrink(both[0]), shrink(both[1])
             remarks += glance(*both, alignment, matches=self.match_exposure)
         return Sample(
             pair=pair,
@@ -208,6 +215,7 @@ class ZipDataset(Dataset[Sample]):
             remarks=tuple(dict.fromkeys(filter(None, remarks))),
             metadata=read_metadata(pair.src) if self.metadata else None,
             exposure=exposure,
+            small=small,
         )
 
     def _align(

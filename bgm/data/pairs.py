@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from bgm.errors import DataError
 _LISTED = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
     """A source and its background.
 
@@ -198,11 +197,17 @@ def _drop_ambiguous(found: Mapping[str, list[Path]], kind: str, leftovers: dict[
 
 def _drop_twins(found: Mapping[str, list[Path]], leftovers: dict[str, str]) -> None:
     """Leave out sources whose mattes would be one file on a disk that ignores letter case."""
-    twins: dict[str, list[str]] = defaultdict(list)
-    for name in found:
-        twins[name.casefold()].append(name)
+    seen: set[str] = set()
+    twins: dict[str, list[str]] = {}
+    for name in found:  # of a million names there is one set, and not a list for each
+        folded = name.casefold()
+        if folded in seen:
+            twins[folded] = []
+        seen.add(folded)
+    for name in found if twins else ():
+        twins.get(name.casefold(), []).append(name)
     for names in twins.values():
-        for name in names if len(names) > 1 else ():
+        for name in names:
             others = ", ".join(str(found[other][0]) for other in names if other != name)
             leftovers.setdefault(
                 name,

@@ -78,7 +78,7 @@ class RemoteFolder:
         Raises:
             StorageError: The storage does not tell.
         """
-        files = list(list_objects(self.root))
+        files: Iterable[Path] = list(list_objects(self.root))
         marks: dict[Path, set[str]] = defaultdict(set)
         for path in files:
             if path.name in _RUN_FILES:
@@ -130,7 +130,7 @@ def _sorted_out(paths: Iterable[Path], root: Path) -> Listing:
         elif why_unread(path):
             listing.unread[name_of(path, root)] = path
     listing.images = dict(images)
-    shown = {name.casefold() for name in images}
+    shown = {name.casefold() for name in images} if listing.unread else set()
     for name in [name for name in listing.unread if name.casefold() in shown]:
         del listing.unread[name]  # such as a raw file beside its picture
     return listing

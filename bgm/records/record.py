@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
+from bgm.records.check import Check
 from bgm.records.fingerprints import InputFile
 
 Record = TypeVar("Record")
@@ -112,6 +113,7 @@ class ImageRecord:
         files: Output path per layer, relative to the run's directory.
         alignment: What the alignment did, if it was asked for.
         exposure: What matching exposures did, if it was asked for.
+        check: How far the matte contradicts its photograph; None of clips.
         plate: How the background was chosen or made, if not by its name.
         backbone_scale: Scale of the coarse pass; None without a refiner.
         sample_pixels: Pixels that were to be refined; None but in mode `sampling`.
@@ -130,6 +132,7 @@ class ImageRecord:
     files: dict[str, str] = field(default_factory=dict)
     alignment: Alignment | None = None
     exposure: Exposure | None = None
+    check: Check | None = None
     plate: str | None = None
     backbone_scale: float | None = None
     sample_pixels: int | None = None
@@ -155,6 +158,7 @@ class ImageRecord:
         """
         record = from_plain(cls, content)
         record.alignment = record.alignment and from_plain(Alignment, content["alignment"])
+        record.check = record.check and from_plain(Check, content["check"])
         record.exposure = record.exposure and from_plain(Exposure, content["exposure"])
         record.timings = from_plain(Timings, content.get("timings", {}))
         inputs = content.get("inputs", {})

@@ -25,6 +25,7 @@ from bgm.runs.build import samples_wanted
 from bgm.runs.interruption import StopRequest
 from bgm.runs.pipeline import Parts, Pipeline, Report
 from bgm.runs.reuse import Reuse
+from bgm.runs.suspects import Suspects
 from bgm.storage import locate
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def create_parts(
         samples=samples_wanted(config.tracking),
         sample_every=1,
         stop_on_error=config.on_error.name == "stop",
+        suspects=Suspects(config.on_suspect.name, config.suspect_above, locate(config.output_dir)),
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bgm.data import Pair
@@ -24,6 +25,7 @@ from bgm.outputs import LayerBuilder, Pixels, Sink, Writer, strip
 from bgm.records.record import ImageRecord
 from bgm.runs import steps
 from bgm.runs.interruption import StopRequest
+from bgm.runs.suspects import Suspects
 from bgm.tracking import Preview
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class Parts:
         samples: Of how many images there shall be pictures.
         sample_every: From one of these to the next.
         stop_on_error: Whether an image that fails ends the run.
+        suspects: What becomes of mattes that contradict their photographs.
     """
 
     fallback: Fallback
@@ -56,6 +59,7 @@ class Parts:
     samples: int
     sample_every: int
     stop_on_error: bool
+    suspects: Suspects
 
 
 @dataclass
@@ -84,6 +88,7 @@ class Made:
         metadata: What the photograph says of itself, if that is kept.
         truth: What is true of it, where that came with it.
         started: When its decoding began, on the clock of `time.perf_counter`.
+        small: Small versions of photograph and plate, to check the matte by; None for no check.
         draw: Draws the sample picture, if there shall be one.
     """
 
@@ -93,6 +98,7 @@ class Made:
     metadata: Metadata | None
     truth: Mapping[str, Pixels | Exception] | None
     started: float
+    small: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None
     draw: Callable[[], Preview] | None
 
 
@@ -189,7 +195,16 @@ class Pipeline:
             self._samples -= 1
             draw = partial(strip, sample.src, pixels, matte)
         self._made += 1
-        made = Made(record, layers, pixels, sample.metadata, sample.truth, sample.started, draw)
+        made = Made(
+            record=record,
+            layers=layers,
+            pixels=pixels,
+            metadata=sample.metadata,
+            truth=sample.truth,
+            started=sample.started,
+            small=sample.small,
+            draw=draw,
+        )
         self._writer.submit(record, partial(self._finish, made))
 
     def _finish(self, made: Made) -> ImageRecord:
@@ -201,7 +216,10 @@ class Pipeline:
         except Exception as error:  # the matte matters more than its picture
             log.warning("no sample picture of %s: %s", record.name, steps.explain(error))
         try:
+            if made.small is not None:
+                self._parts.suspects.examine(record, made.small, made.pixels)
             steps.store(self._parts.sink, record, made.layers, made.metadata)
+            self._parts.suspects.set_aside(record)
             if self._parts.score is not None:
                 steps.score(self._parts.score, record, made.pixels, made.truth)
         except DiskFullError as full:

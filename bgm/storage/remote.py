@@ -52,7 +52,7 @@ class RemotePath(_NativePath):
     whatever else would touch a disk raises, for no system call can take such a path.
     """
 
-    __slots__ = ("_known",)
+    __slots__ = ("_changed_ns", "_size")
 
     @property
     def scheme(self) -> str:
@@ -93,7 +93,7 @@ class RemotePath(_NativePath):
 
     def know(self, info: Mapping[str, Any]) -> RemotePath:
         """Keep what a listing told, so that `stat` need not ask."""
-        self._known = (int(info.get("size") or 0), _changed_ns(info))
+        self._size, self._changed_ns = int(info.get("size") or 0), _changed_ns(info)
         return self
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
@@ -102,13 +102,13 @@ class RemotePath(_NativePath):
         Raises:
             OSError: There is no such object, or the storage cannot be asked.
         """
-        known = getattr(self, "_known", None)
-        if known is None:
+        told = self
+        if not hasattr(self, "_size"):
             info = self._info()
             if info["type"] == "directory":
                 raise _missing(self)
-            known = (int(info.get("size") or 0), _changed_ns(info))
-        size, changed_ns = known
+            told = RemotePath(self).know(info)
+        size, changed_ns = told._size, told._changed_ns
         times = {"st_mtime": changed_ns / 1e9, "st_mtime_ns": changed_ns}
         return os.stat_result((0, 0, 0, 0, 0, 0, size, 0, changed_ns // 10**9, 0), times)
 

@@ -47,6 +47,7 @@ class ConsoleTracker:
         self._done = len(run.settled)
         self._begun = 0
         self._failed: list[str] = []
+        self._suspects: list[tuple[float, str]] = []
         self._started = time.perf_counter()
         self._said = 0.0
         self._progress = Progress(
@@ -81,6 +82,8 @@ class ConsoleTracker:
         if record.error is not None:
             self._failed += [name] if record.status == "failed" else []
             log.warning("%s: %s: %s", name, record.status, record.error)
+        if record.check is not None and record.check.needs_eyes:
+            self._suspects.append((record.check.suspicion, name))
         for remark in record.remarks:
             log.info("%s: %s", name, remark)
         if record.error is None and self._progress.disable and self._is_due():
@@ -110,6 +113,11 @@ class ConsoleTracker:
             names = ", ".join(self._failed[:_NAMED])
             more = f" and {len(self._failed) - _NAMED} more" if len(self._failed) > _NAMED else ""
             log.warning("failed (reasons above and in images.jsonl): %s%s", names, more)
+        if self._suspects:
+            worst = sorted(self._suspects, key=lambda one: (-one[0], one[1]))
+            named = ", ".join(f"{name} ({suspicion:.2f})" for suspicion, name in worst[:_NAMED])
+            more = f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
+            log.warning("these %d of %d need eyes: %s%s", len(worst), self._begun, named, more)
         if summary.status == "interrupted":
             log.info("the same command with on_existing=resume does what is missing")
         where = f"Files are in {printable(str(self._run.output_dir))}"

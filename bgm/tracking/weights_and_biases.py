@@ -16,7 +16,7 @@ _TIMES = tuple(stage.name for stage in fields(Timings))
 _ALIGNMENT = ("applied", "reason", "matches", "inliers", "shift_px")
 _MOST_ROWS = 10_000  # of the table: a clip has more frames than anybody reads, or memory holds
 _COLUMNS: list[str | int] = [
-    *("name", "status", "error", "width", "height", "refined"),
+    *("name", "status", "error", "width", "height", "refined", "suspicion"),
     *(f"align/{part}" for part in _ALIGNMENT),
     *(f"score/{metric}" for metric in _SCORES),
     *(f"time/{stage}" for stage in _TIMES),
@@ -73,6 +73,7 @@ def _row(record: ImageRecord) -> list[Any]:
     alignment = record.alignment
     return [
         *(record.name, record.status, record.error, record.width, record.height, record.refined),
+        None if record.check is None else record.check.suspicion,
         *(None if alignment is None else getattr(alignment, part) for part in _ALIGNMENT),
         *(record.scores.get(metric) for metric in _SCORES),
         *(getattr(record.timings, stage) for stage in _TIMES),

@@ -58,7 +58,8 @@ articles.forEach((article) => near.observe(article));
 find("#order")?.addEventListener("change", (event) => {
   const byName = (a, b) => a.dataset.name.localeCompare(b.dataset.name, undefined, { numeric: true });
   const byDifference = (a, b) => b.dataset.difference - a.dataset.difference || byName(a, b);
-  articles.sort(event.target.value === "name" ? byName : byDifference);
+  const bySuspicion = (a, b) => b.dataset.suspicion - a.dataset.suspicion || byName(a, b);
+  articles.sort({ name: byName, suspicion: bySuspicion }[event.target.value] ?? byDifference);
   find("#gallery").append(...articles);
 });
 find("#filter")?.addEventListener("input", (event) => {
