@@ -27,8 +27,9 @@ from bgm.records.directory import flatten
 from bgm.runs.interruption import StopRequest
 
 CONF = conf_directory()
+NO_GROUPS = ("hydra", "formats")
 GROUPS = sorted(
-    path.relative_to(CONF) for path in CONF.glob("*/*.yaml") if path.parent.name != "hydra"
+    path.relative_to(CONF) for path in CONF.glob("*/*.yaml") if path.parent.name not in NO_GROUPS
 )
 OF_TRAINING = ("composites", "pictures", "stage", "validation")
 
@@ -74,7 +75,7 @@ PATHS_OF_A_RUN = [key for key in PATHS if key in dict(flatten(RUN))]
         (["outputs.types=com"], "must be a list, in brackets: outputs.types=[...]"),
         (["outputs.types=[]"], f"must be at least one of {', '.join(LAYERS)}"),
         (["outputs.types=[pha,pha]"], "must be different layers"),
-        (["outputs.fgr.format=gif"], "expected one of [png, jpg, webp, tiff]"),
+        (["outputs.fgr.format=gif"], "expected one of [png, jpg, webp, tiff, exr"),
         (["outputs.fgr.quality=0"], "outputs.fgr.quality=0: must be from 1 to 100"),
         (["outputs.png_level=10"], "outputs.png_level=10: must be from 0 to 9"),
         (["outputs.pha.bits=12"], "outputs.pha.bits=12: must be 8 or 16"),
@@ -157,7 +158,9 @@ def test_every_shipped_choice_is_valid(path):
         raw = compose_config(f"{group}={choice}", *pictures, command="train")
         parse_config(raw, TrainConfig)
         return
-    extra = ["data.src=src", "data.bgr=bgr"] if choice in ("folders", "video") else []
+    is_video = path.stem == "video"
+    extra = ["data.src=src", "data.bgr=bgr"] if is_video or choice == "folders" else []
+    extra += ["data=video"] if is_video and group != "data" else []
     parse_config(compose_config(f"{group}={choice}", *extra), Config)
 
 

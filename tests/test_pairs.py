@@ -223,7 +223,7 @@ def test_one_true_matte_is_not_that_of_every_image(tmp_path):
 def test_a_pattern_of_frames_is_named_as_one(bgm, tmp_path, src, bgr, pattern):
     outcome = bgm("data=folders", f"data.src='{src / pattern}'", f"data.bgr={bgr}")
     assert outcome.code == 2
-    assert "a pattern of frames, not a file; give the folder of the frames instead" in outcome.err
+    assert "a pattern of frames, not a file; add data=video, or give their folder" in outcome.err
     assert str(src) in outcome.err
 
 
@@ -231,4 +231,6 @@ def test_a_video_says_what_it_is(bgm, tmp_path, bgr):
     film = touch(tmp_path, "clip.mp4") / "clip.mp4"
     outcome = bgm("data=folders", f"data.src={film}", f"data.bgr={bgr}", "output_dir=out")
     assert outcome.code == 2
-    assert "clip.mp4 is a video; save its frames as pictures first" in outcome.err
+    assert (
+        "clip.mp4 is a video, not a picture; data=video outputs=video mattes clips" in outcome.err
+    )
