@@ -165,6 +165,7 @@ def test_a_run_is_scored_as_it_goes_on(matte, shoot, tmp_path):
         true = np.asarray(Image.open(shoot.pha / f"{name}.png"))
         scores = dict(found[name]["scores"])
         assert 0 < scores.pop("fg_mse") < 1
+        assert 0 < scores.pop("com_mse") < 1
         assert scores == pytest.approx(alpha_errors(stored, true))
         assert found[name]["timings"]["score_ms"] > 0
     summary = json.loads((tmp_path / "out/run.json").read_text())["summary"]
