@@ -79,7 +79,7 @@ def test_records_that_cannot_be_written_end_the_run_in_words(matte, tmp_path, mo
     def full(record):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("bgm.records.directory._line", full)
+    monkeypatch.setattr("bgm.records.directory.to_line", full)
     outcome = matte()
     assert outcome.code == 1
     assert "images.jsonl cannot be written: the disk is full" in outcome.out
@@ -127,7 +127,7 @@ def copies(shoot, count: int) -> None:
 def test_a_batch_that_does_not_fit_is_tried_one_by_one(matte, shoot, tmp_path, monkeypatch):
     copies(shoot, 3)
     short = Short(monkeypatch, most=1)
-    outcome = matte("data.batch_size=4")
+    outcome = matte("data.batch_size=4", "suspect_above=1")
     assert outcome.code == 0
     assert short.calls[:5] == [4, 1, 1, 1, 1]
     assert "out of memory on cpu, trying again" in outcome.out
@@ -136,7 +136,7 @@ def test_a_batch_that_does_not_fit_is_tried_one_by_one(matte, shoot, tmp_path, m
 
 def test_an_image_that_does_not_fit_is_computed_on_the_cpu(matte, tmp_path, monkeypatch):
     Short(monkeypatch, most=0)
-    assert matte().code == 0
+    assert matte("suspect_above=1").code == 0
     for record in records(tmp_path / "out").values():
         assert record["remarks"] == [ON_CPU]
 
@@ -265,7 +265,7 @@ def test_no_memory_even_to_copy_an_image_to_the_device(matte, tmp_path, monkeypa
         return real(predictor, pairs)
 
     monkeypatch.setattr(Predictor, "stage", stage)
-    assert matte().code == 0
+    assert matte("suspect_above=1").code == 0
     assert [r["remarks"] for r in records(tmp_path / "out").values()] == [[ON_CPU]] * 3
 
 

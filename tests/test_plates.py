@@ -95,7 +95,8 @@ def test_a_drift_of_exposure_is_told_and_remedied(matte, shoot, tmp_path):
     for one in examined(tmp_path / "dry").values():
         assert any("darker than the photograph: data.match" in v for v in one["verdicts"])
     assert matte("output_dir=plain").code == 0
-    assert matte("data.match_exposure=true", "output_dir=matched").code == 0
+    matched = ["data.match_exposure=true", "suspect_above=1", "output_dir=matched"]
+    assert matte(*matched).code == 0
     plain, matched = (records(tmp_path / name) for name in ("plain", "matched"))
     for name, before in examined(tmp_path / "dry").items():
         assert any("data.match_exposure=true" in remark for remark in plain[name]["remarks"])

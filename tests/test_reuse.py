@@ -19,8 +19,9 @@ def summaries(out):
 
 
 def test_jobs_that_share_write_the_same_files_and_count_what_was_spared(matte, tmp_path):
-    assert matte(*SWEEP, "data.align=true").code == 0
+    # First, because it also forgets what sweeps before it in this process have left.
     assert matte(*SWEEP, "data.align=true", "sweep_cache_mb=0", "output_dir=alone").code == 0
+    assert matte(*SWEEP, "data.align=true").code == 0
     shared, alone = summaries(tmp_path / "out"), summaries(tmp_path / "alone")
     assert [s["spared_seconds"] > 0 for s in shared] == [False, True]
     assert [s["spared_seconds"] for s in alone] == [0, 0]

@@ -181,8 +181,8 @@ class RunDirectory:
             WriteError: It cannot be written.
         """
         assert self._images is not None, "begin comes first"
-        line = to_line(record)
         with in_words(self.working / IMAGES_FILE):
+            line = to_line(record)
             self._images.write(line)
             self._images.flush()
         if self._journal is not None:
