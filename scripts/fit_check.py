@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from bgm import load_matting
 from bgm.config.training import CompositeConfig, ValidationConfig
 from bgm.data import align_background
-from bgm.data.residual import shrink
+from bgm.data.residual import CHECK_SIDE
+from bgm.data.shrink import shrink
 from bgm.evaluation import alpha_errors
 from bgm.evaluation.check import TYPICAL_ERROR, check, feature, numbers_of
 from bgm.outputs import to_rgba8
@@ -50,7 +51,7 @@ def main() -> None:
         sample = item.sample
         bgr, _ = align_background(sample.src, sample.bgr)
         pixels = to_rgba8(matting(sample.src, bgr))
-        found = check(*(shrink(picture) for picture in (sample.src, bgr, pixels)))
+        found = check(*(shrink(picture, CHECK_SIDE) for picture in (sample.src, bgr, pixels)))
         numbers = numbers_of(found)
         kinds.append(item.kind)
         table.append(list(numbers.values()))

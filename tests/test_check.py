@@ -9,7 +9,8 @@ from conftest import DEMO, records
 from PIL import Image
 
 from bgm.data import read_alpha, read_image
-from bgm.data.residual import residual, shrink
+from bgm.data.residual import CHECK_SIDE, residual
+from bgm.data.shrink import shrink
 from bgm.evaluation.check import check
 
 
@@ -31,7 +32,7 @@ def test_a_true_matte_is_less_suspect_than_wrong_ones(pair):
     soft = cv2.GaussianBlur(alpha, (0, 0), 40)
 
     def examine(alpha):
-        return check(*(shrink(picture) for picture in (src, bgr, matte_of(src, alpha))))
+        return check(*(shrink(picture, CHECK_SIDE) for picture in (src, bgr, matte_of(src, alpha))))
 
     true = examine(alpha)
     assert examine(soft).suspicion > true.suspicion

@@ -24,7 +24,8 @@ from bgm.data.homography import METHOD
 from bgm.data.metadata import Metadata, read_metadata
 from bgm.data.pairs import Pair, list_images
 from bgm.data.pixels import Pixels, as_pixels, as_tensor, clip_to_range, to_unit
-from bgm.data.residual import shrink
+from bgm.data.residual import CHECK_SIDE
+from bgm.data.shrink import shrink
 from bgm.errors import DataError
 from bgm.records.alignments import Alignments, alignment_key
 from bgm.records.fingerprints import InputFile, fingerprint
@@ -201,7 +202,7 @@ class ZipDataset(Dataset[Sample]):
         remarks, small = [src_remark, bgr_remark], None
         if self.look:
             both = as_pixels(src), as_pixels(bgr)
-            small = shrink(both[0]), shrink(both[1])
+            small = shrink(both[0], CHECK_SIDE), shrink(both[1], CHECK_SIDE)
             remarks += glance(*both, alignment, matches=self.match_exposure)
         return Sample(
             pair=pair,

@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bgm.data.exposure import apply_gain, find_exposure, match_exposure, shrink
+from bgm.data.exposure import EXPOSURE_SIDE, apply_gain, find_exposure, match_exposure
 from bgm.data.pixels import Pixels, to_uint8
+from bgm.data.shrink import shrink
 from bgm.records.record import Alignment
 
 Grey = NDArray[np.float32]
@@ -58,7 +59,7 @@ def examine(src: Pixels, aligned: Pixels, alignment: Alignment) -> Findings:
         alignment: How that went.
     """
     matched, exposure = match_exposure(src, aligned)
-    agreeing = _agreeing(shrink(src), shrink(matched))
+    agreeing = _agreeing(shrink(src, EXPOSURE_SIDE), shrink(matched, EXPOSURE_SIDE))
     tiles = _tiles(src, matched, agreeing)
     return Findings(
         alignment=alignment,

@@ -13,10 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bgm.data.pixels import Pixels, to_uint8
+from bgm.data.pixels import Pixels
+from bgm.data.shrink import shrink
 from bgm.records.record import Exposure
 
-_SIDE = 320  # pixels of the longer side, at most, of what the gains are read from
+EXPOSURE_SIDE = 320
+"""Pixels of the longer side, at most, of what the gains are read from."""
+
 _USABLE = (12, 243)  # levels of 255: darker ones are noise, brighter ones may be cut off
 _MOST = 0.8  # of the logarithm: exposures further apart are not corrected
 _BIN = 0.02
@@ -39,21 +42,10 @@ def match_exposure(src: Pixels, bgr: Pixels) -> tuple[Pixels, Exposure]:
     Returns:
         The plate, or `bgr` itself where it was kept; and what happened.
     """
-    exposure = find_exposure(shrink(src), shrink(bgr))
+    exposure = find_exposure(shrink(src, EXPOSURE_SIDE), shrink(bgr, EXPOSURE_SIDE))
     if exposure.applied and exposure.gain is not None:
         return apply_gain(bgr, exposure.gain), exposure
     return bgr, exposure
-
-
-def shrink(pixels: Pixels) -> NDArray[np.uint8]:
-    """A version of at most 320 pixels a side, each the mean of those that it stands for."""
-    height, width = pixels.shape[:2]
-    factor = max(1, min(-(-max(height, width) // _SIDE), height, width))
-    if factor > 1:
-        size = width // factor, height // factor
-        cut = pixels[: size[1] * factor, : size[0] * factor]
-        pixels = cv2.resize(cut, size, interpolation=cv2.INTER_AREA)
-    return to_uint8(pixels)
 
 
 def find_exposure(src: NDArray[np.uint8], bgr: NDArray[np.uint8]) -> Exposure:

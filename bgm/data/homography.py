@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bgm.data.exposure import apply_gain, find_exposure
 from bgm.data.pixels import Pixels, to_uint8
+from bgm.data.shrink import reduce_by, reduction
 from bgm.records.record import ALREADY_ALIGNED, Alignment
 
 Grey = NDArray[np.uint8]
@@ -113,18 +114,9 @@ def _gain(src: Pixels, bgr: Pixels) -> Gain:
 
 def _shrink(src: Pixels, bgr: Pixels, side: int, gain: Gain) -> _Small:
     """Both pictures in grey, at most `side` pixels long; what is left of the last pixel is cut."""
-    height, width = src.shape[:2]
-    factor = -(-max(height, width) // side)
-    factor = max(1, min(factor, height, width))
-    size = width // factor, height // factor
-
-    def shrink(pixels: Pixels) -> Pixels:
-        if factor > 1:  # by whole numbers, which is several times as quick
-            cut = pixels[: size[1] * factor, : size[0] * factor]
-            pixels = cv2.resize(cut, size, interpolation=cv2.INTER_AREA)
-        return pixels
-
-    return _Small(_grey(shrink(src)), _grey(apply_gain(shrink(bgr), gain)), factor)
+    factor = reduction(src, side)
+    small = [reduce_by(pixels, factor) for pixels in (src, bgr)]
+    return _Small(_grey(small[0]), _grey(apply_gain(small[1], gain)), factor)
 
 
 def _from_where_it_is(small: _Small) -> _Found | None:

@@ -33,7 +33,7 @@ _FLOOR = 1e-3
 
 
 def check(src: Bytes, bgr: Bytes, matte: Bytes) -> Check:
-    """Check a matte by its photograph and plate, all shrunk by `bgm.data.residual.shrink`.
+    """Check a matte by its photograph and plate, all shrunk to `bgm.data.residual.CHECK_SIDE`.
 
     Args:
         src: The photograph, uint8, (H, W, 3).

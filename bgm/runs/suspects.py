@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bgm.data.residual import shrink
+from bgm.data.residual import CHECK_SIDE
+from bgm.data.shrink import shrink
 from bgm.errors import BgmError
 from bgm.evaluation.check import check
 from bgm.records.atomic import write_together
@@ -52,7 +53,7 @@ class Suspects:
             BgmError: It needs eyes, and is to fail for it.
         """
         try:
-            found = check(*small, shrink(pixels))
+            found = check(*small, shrink(pixels, CHECK_SIDE))
         except Exception as error:  # the matte matters more than its check
             log.warning("%s is not checked: %r", record.name, error)
             return
