@@ -122,6 +122,7 @@ class _Run:
         torch.manual_seed(config.seed)
         network = create_network(config).to(self._device)
         precision = choose_precision(config.precision.name, self._device)
+        log.info("training in %s on %s", str(precision).removeprefix("torch."), self._device)
         trainer = Trainer(
             network, config.stage, precision, config.seed, processes.rank, processes.world
         )
