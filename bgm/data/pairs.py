@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import overload
 
 from bgm.data.kinds import why_unread
-from bgm.data.plates import CHOICES, of_themselves
-from bgm.data.sources import Listing, name_unread, open_source, why_empty
+from bgm.data.listing import ImageFiles, Listing
+from bgm.data.plates import CHOICES, Plate, of_themselves
+from bgm.data.sources import name_unread, open_source, why_empty
 from bgm.errors import DataError
 
 _LISTED = 10
@@ -33,6 +36,60 @@ class Pair:
     stills: tuple[Path, ...] = ()
 
 
+class Pairs(Sequence[Pair]):
+    """Pairs in the order they were given in, each made when it is asked for.
+
+    A million of them are held as their names; what they are made from, they share.
+
+    Args:
+        names: Their names.
+        sources: Finds the photograph of a name.
+        plates: Finds its plate.
+        any_stills: Whether any plate is to be made from stills.
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str] = (),
+        sources: Callable[[str], Path] = Path,
+        plates: Callable[[str], Plate] | None = None,
+        *,
+        any_stills: bool = False,
+    ) -> None:
+        self.names = list(names)
+        self._sources = sources
+        self._plates = plates or partial(Plate, Path())
+        self._any_stills = any_stills
+
+    def only(self, names: Iterable[str]) -> Pairs:
+        """The pairs of these names."""
+        return Pairs(names, self._sources, self._plates, any_stills=self._any_stills)
+
+    def stills(self) -> dict[Path, tuple[Path, ...]]:
+        """What plates are to be made from, by their paths."""
+        pairs = self if self._any_stills else ()
+        return {pair.bgr: pair.stills for pair in pairs if pair.stills}
+
+    @overload
+    def __getitem__(self, at: int) -> Pair: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Pairs: ...
+
+    def __getitem__(self, at: int | slice) -> Pair | Pairs:
+        return self.only(self.names[at]) if isinstance(at, slice) else self._pair(self.names[at])
+
+    def __iter__(self) -> Iterator[Pair]:
+        return map(self._pair, self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def _pair(self, name: str) -> Pair:
+        plate = self._plates(name)
+        return Pair(name, self._sources(name), plate.path, plate.how, plate.stills)
+
+
 @dataclass
 class Pairing:
     """The pairs found, and what was left over.
@@ -42,7 +99,7 @@ class Pairing:
         leftovers: Why a file has no part in any pair, by its relative name.
     """
 
-    pairs: list[Pair] = field(default_factory=list)
+    pairs: Pairs = field(default_factory=Pairs)
     leftovers: dict[str, str] = field(default_factory=dict)
 
 
@@ -86,54 +143,80 @@ def find_pairs(
 
 
 def _choose(
-    pairing: Pairing, sources: dict[str, list[Path]], bgr: Path | None, choice: str, made: Path
+    pairing: Pairing, sources: ImageFiles, bgr: Path | None, choice: str, made: Path
 ) -> None:
     """Pair sources with backgrounds by another way than names."""
-    wanted = {n: paths[0] for n, paths in sorted(sources.items()) if n not in pairing.leftovers}
+    wanted = _Single(sources, pairing.leftovers)
     if bgr is None:
         chosen, leftovers = of_themselves(wanted, made)
     else:
         found = open_source(bgr).list().images
-        _drop_ambiguous(found, "background", pairing.leftovers)
-        plates = {n: paths[0] for n, paths in sorted(found.items()) if len(paths) == 1}
-        chosen, leftovers = CHOICES[choice](wanted, plates, made)
+        ambiguous: dict[str, str] = {}
+        _drop_ambiguous(found, "background", ambiguous)
+        chosen, leftovers = CHOICES[choice](wanted, _Single(found, ambiguous), made)
+        pairing.leftovers |= ambiguous
     pairing.leftovers |= leftovers
-    for name, plate in chosen.items():
-        pairing.pairs.append(Pair(name, wanted[name], plate.path, plate.how, plate.stills))
+    any_stills = any(plate.stills for plate in chosen.values())
+    find = wanted.__getitem__, chosen.__getitem__
+    pairing.pairs = Pairs(chosen, *find, any_stills=any_stills)
 
 
 def _match_names(pairing: Pairing, src: Path, listing: Listing, bgr: Path) -> None:
     """Pair sources with the backgrounds of the same names, or all with one."""
     sources = listing.images
-    plates = _list_for(sources, bgr)
-    if bgr.is_dir():
+    plates = open_source(bgr).list()
+    is_folder = bgr.is_dir()
+    if is_folder:
         _drop_ambiguous(plates.images, "background", pairing.leftovers)
         if src.is_dir():
             for name in plates.images.keys() - sources.keys() - pairing.leftovers.keys():
                 why = _without("background without a source", plates, name, listing)
                 pairing.leftovers[name] = why
+    names = []
     for name in sorted(sources.keys() - pairing.leftovers.keys()):
-        if name in plates.images:
-            pairing.pairs.append(Pair(name, sources[name][0], plates.images[name][0]))
+        if name in plates.images or not is_folder:
+            names.append(name)
         else:
             why = _without("source without a background", listing, name, plates)
             pairing.leftovers[name] = why
+    plate = partial(_named, plates.images) if is_folder else partial(_the_one, Plate(bgr))
+    pairing.pairs = Pairs(names, sources.first, plate)
 
 
-def _list_for(names: Collection[str], root: Path) -> Listing:
-    """What a folder holds; one file stands for every name."""
-    listing = open_source(root).list()
-    if root.is_dir():
-        return listing
-    (paths,) = listing.images.values()
-    return Listing(dict.fromkeys(names, paths))
+def _named(plates: ImageFiles, name: str) -> Plate:
+    return Plate(plates.first(name))
+
+
+def _the_one(plate: Plate, name: str) -> Plate:
+    del name
+    return plate
+
+
+class _Single(Mapping[str, Path]):
+    """The files of those names that can be paired, in the order of the names."""
+
+    def __init__(self, images: ImageFiles, left: Collection[str]) -> None:
+        self._images = images
+        self._names = dict.fromkeys(sorted(images.keys() - left))
+
+    def __getitem__(self, name: str) -> Path:
+        return self._images.first(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
 
 
 def _without(what: str, side: Listing, name: str, other: Listing) -> str:
     """Say that an image has no partner, and why, if the partner is there but cannot be read."""
     partner = other.unread.get(name)
     reason = f" ({partner.name} is {why_unread(partner)})" if partner is not None else ""
-    return f"{what}: {side.images[name][0]}{reason}"
+    return f"{what}: {side.images.first(name)}{reason}"
 
 
 def find_truths(
@@ -161,9 +244,10 @@ def find_truths(
                 f"{root} is one file ({kind}), but there are {len(names)} images to compare; give "
                 "a folder with one for each, of the same relative names"
             )
-        found = _list_for(names, root).images
+        found = open_source(root).list().images
+        is_folder = root.is_dir()
         for name in names:
-            paths = found.get(name, ())
+            paths = found.get(name, ()) if is_folder else [root]
             if len(paths) == 1:
                 truths[name][kind] = paths[0]
             else:
@@ -185,17 +269,16 @@ def list_images(root: Path) -> dict[str, Path]:
     _drop_ambiguous(found, "image", ambiguous)
     if ambiguous:
         raise DataError(describe(ambiguous, "name with several images"))
-    return {name: paths[0] for name, paths in sorted(found.items())}
+    return {name: found.first(name) for name in sorted(found)}
 
 
-def _drop_ambiguous(found: Mapping[str, list[Path]], kind: str, leftovers: dict[str, str]) -> None:
-    for name, paths in found.items():
-        if len(paths) > 1:
-            files = ", ".join(path.name for path in paths)
-            leftovers[name] = f"more than one {kind} of that name: {files}"
+def _drop_ambiguous(found: ImageFiles, kind: str, leftovers: dict[str, str]) -> None:
+    for name, paths in found.several().items():
+        files = ", ".join(path.name for path in paths)
+        leftovers[name] = f"more than one {kind} of that name: {files}"
 
 
-def _drop_twins(found: Mapping[str, list[Path]], leftovers: dict[str, str]) -> None:
+def _drop_twins(found: ImageFiles, leftovers: dict[str, str]) -> None:
     """Leave out sources whose mattes would be one file on a disk that ignores letter case."""
     seen: set[str] = set()
     twins: dict[str, list[str]] = {}
@@ -208,7 +291,7 @@ def _drop_twins(found: Mapping[str, list[Path]], leftovers: dict[str, str]) -> N
         twins.get(name.casefold(), []).append(name)
     for names in twins.values():
         for name in names:
-            others = ", ".join(str(found[other][0]) for other in names if other != name)
+            others = ", ".join(str(found.first(other)) for other in names if other != name)
             leftovers.setdefault(
                 name,
                 f"source whose name differs only in letter case from {others}: on many disks "

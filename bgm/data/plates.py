@@ -26,12 +26,12 @@ class Plate:
 
     Attributes:
         path: Its file; one that is still to be made, if there are stills.
-        how: How it was chosen, in words.
+        how: How it was chosen, in words; None if by its name.
         stills: What it is to be the median of.
     """
 
     path: Path
-    how: str
+    how: str | None = None
     stills: tuple[Path, ...] = ()
 
 
@@ -43,13 +43,16 @@ def by_folder(sources: Images, plates: Images, made: Path) -> Choice:
     """Choose the plate that bears the name of the photograph's folder, or of one around it."""
     del made
     chosen, leftovers = {}, {}
+    of_folders: dict[str, Plate] = {}  # which many photographs share
     for name in sources:
         folder = next((f for f in _folders(name) if f in plates), None)
         if folder is None:
             leftovers[name] = f"no background is named like a folder of {sources[name]}"
-        else:
-            chosen[name] = Plate(plates[folder], f"of the folder {folder}")
-    used = {plate.path for plate in chosen.values()}
+            continue
+        if folder not in of_folders:
+            of_folders[folder] = Plate(plates[folder], f"of the folder {folder}")
+        chosen[name] = of_folders[folder]
+    used = {plate.path for plate in of_folders.values()}
     for name, path in plates.items():
         if path not in used and name not in sources:
             leftovers[name] = f"background of a folder without photographs: {path}"
@@ -84,6 +87,7 @@ def by_time(sources: Images, plates: Images, made: Path) -> Choice:
 def by_median(sources: Images, plates: Images, made: Path) -> Choice:
     """Choose the median of the stills in the folder of the photograph, or in one around it."""
     stills = _by_folder(plates)
+    medians = _medians(stills, made, "still")
     chosen, leftovers = {}, {}
     for name in sources:
         folder = next((f for f in (*_folders(name), "") if f in stills), None)
@@ -92,20 +96,21 @@ def by_median(sources: Images, plates: Images, made: Path) -> Choice:
         elif len(stills[folder]) < LEAST_STILLS:
             leftovers[name] = _too_few(len(stills[folder]), "still")
         else:
-            chosen[name] = _median(stills[folder], folder, made, "still")
+            chosen[name] = medians[folder]
     return chosen, leftovers
 
 
 def of_themselves(sources: Images, made: Path) -> Choice:
     """Choose the median of all photographs of a folder, taken by one camera that did not move."""
     groups = _by_folder(sources)
+    medians = _medians(groups, made, "photograph")
     chosen, leftovers = {}, {}
     for name in sources:
         folder = _folder(name)
         if len(groups[folder]) < LEAST_STILLS:
             leftovers[name] = _too_few(len(groups[folder]), "photograph")
         else:
-            chosen[name] = _median(groups[folder], folder, made, "photograph")
+            chosen[name] = medians[folder]
     return chosen, leftovers
 
 
@@ -117,10 +122,16 @@ CHOICES: Mapping[str, Callable[[Images, Images, Path], Choice]] = {
 """Ways to choose a plate, other than by its name."""
 
 
-def _median(stills: list[Path], folder: str, made: Path, what: str) -> Plate:
-    where = f" in {folder}" if folder else ""
-    how = f"median of {len(stills)} {what}s{where}"
-    return Plate(made / folder / "median.png", how, tuple(stills))
+def _medians(groups: Mapping[str, list[Path]], made: Path, what: str) -> dict[str, Plate]:
+    """The plate that is to be made in each folder."""
+    return {
+        folder: Plate(
+            made / folder / "median.png",
+            f"median of {len(stills)} {what}s{f' in {folder}' if folder else ''}",
+            tuple(stills),
+        )
+        for folder, stills in groups.items()
+    }
 
 
 def _by_folder(images: Images) -> dict[str, list[Path]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import unicodedata
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from bgm.data.kinds import image_suffixes, is_film, is_image, why_no_photograph, why_unread
+from bgm.data.listing import ImageFiles, Listing, name_of
 from bgm.errors import DataError
 from bgm.storage import RemotePath, list_objects
 
@@ -21,23 +21,6 @@ _RUN_FILES = {"images.jsonl", "run.json"}
 """What tells the output of a run: its mattes are never taken for photographs."""
 
 _NAMED = 3
-
-
-@dataclass
-class Listing:
-    """What a source holds.
-
-    Attributes:
-        images: Its images by name: the path relative to the source, without extension, with
-            forward slashes. There is more than one where only the extension differs.
-        unread: What looks like a photograph but cannot be read, by name, where there is no image
-            of that name.
-        films: Videos.
-    """
-
-    images: dict[str, list[Path]] = field(default_factory=dict)
-    unread: dict[str, Path] = field(default_factory=dict)
-    films: list[Path] = field(default_factory=list)
 
 
 class Source(Protocol):
@@ -78,17 +61,22 @@ class RemoteFolder:
         Raises:
             StorageError: The storage does not tell.
         """
-        files: Iterable[Path] = list(list_objects(self.root))
         marks: dict[Path, set[str]] = defaultdict(set)
-        for path in files:
-            if path.name in _RUN_FILES:
-                marks[path.parent].add(path.name)
+
+        def noting_runs() -> Iterator[Path]:
+            for path in list_objects(self.root):
+                if path.name in _RUN_FILES:
+                    marks[path.parent].add(path.name)
+                yield path
+
+        listing = _sorted_out(noting_runs(), self.root)
         runs = {folder for folder, names in marks.items() if names == _RUN_FILES} - {self.root}
         for run in runs:
             log.info("%s holds the output of a run: left out", run)
         if runs:
-            files = [path for path in files if runs.isdisjoint(path.parents)]
-        return _sorted_out(files, self.root)
+            files = (path for path in listing.files() if runs.isdisjoint(path.parents))
+            listing = _sorted_out(files, self.root)
+        return listing
 
 
 @dataclass(frozen=True)
@@ -106,7 +94,9 @@ class SingleFile:
         reason = why_no_photograph(self.root)
         if reason is not None:
             raise DataError(f"{self.root} is {reason}")
-        return Listing({name_of(self.root, self.root.parent): [self.root]})
+        images = ImageFiles(self.root.parent)
+        images.add(self.root)
+        return Listing(images)
 
 
 def open_source(root: Path) -> Source:
@@ -118,28 +108,21 @@ def open_source(root: Path) -> Source:
 
 def _sorted_out(paths: Iterable[Path], root: Path) -> Listing:
     """What there is of each kind among files, by name."""
-    images: dict[str, list[Path]] = defaultdict(list)
-    listing = Listing()
+    images = ImageFiles(root)
+    listing = Listing(images)
     for path in paths:
         if path.name.startswith("._"):
             log.info("%s holds macOS metadata, not an image: left out", path)
         elif is_image(path):
-            images[name_of(path, root)].append(path)
+            images.add(path)
         elif is_film(path):
             listing.films.append(path)
         elif why_unread(path):
             listing.unread[name_of(path, root)] = path
-    listing.images = dict(images)
     shown = {name.casefold() for name in images} if listing.unread else set()
     for name in [name for name in listing.unread if name.casefold() in shown]:
         del listing.unread[name]  # such as a raw file beside its picture
     return listing
-
-
-def name_of(path: Path, root: Path) -> str:
-    """The name of an image: one for each spelling of accents, which systems store differently."""
-    name = path.relative_to(root).with_suffix("").as_posix()
-    return unicodedata.normalize("NFC", name)
 
 
 def why_empty(root: Path, listing: Listing) -> str:

@@ -6,14 +6,14 @@ import logging
 import queue
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from bgm.config.schema import Config, Precision
 from bgm.config.video import DataKind
-from bgm.data import Pair
+from bgm.data import Pairs
 from bgm.errors import ConfigError
 from bgm.fleet.cluster import Room, connect, leave
 from bgm.fleet.manifest import MOST_ROWS, in_blocks, make_row
@@ -86,7 +86,7 @@ class RayEngine:
         wanted = samples_wanted(run.plan.config.tracking)
         try:
             for alone in (False, True):
-                todo = [pair for pair in run.pairs if pair.name not in seen]
+                todo = run.pairs.only(name for name in run.pairs.names if name not in seen)
                 if todo and not stop:
                     dataset = self._dataset(run, todo, wanted - len(seen), alone=alone)
                     for done in _reports(dataset, stop):
@@ -97,10 +97,10 @@ class RayEngine:
                 leave()  # or they would go on
                 _catch_up(run, seen, report)
             remove_partial_files(run.plan.output_dir, [spec.type for spec in run.plan.specs])
-        for pair in run.pairs if not stop else ():
-            if pair.name not in seen:
+        for name in run.pairs.names if not stop else ():
+            if name not in seen:
                 why = "its worker died, each time; is it too large for the memory there?"
-                report(ImageRecord(pair.name).fail(why), None)
+                report(ImageRecord(name).fail(why), None)
 
     def _pass_on(
         self, done: BlockReport, seen: set[str], report: Report, stop: StopRequest
@@ -114,7 +114,7 @@ class RayEngine:
         if done.stopped is not None:
             stop.ask(done.stopped)
 
-    def _dataset(self, run: Run, pairs: Sequence[Pair], samples: int, *, alone: bool) -> Any:
+    def _dataset(self, run: Run, pairs: Pairs, samples: int, *, alone: bool) -> Any:
         """The work on some pairs, which begins when its rows are asked for.
 
         Args:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from bgm.data import Pair
+import numpy as np
+
+from bgm.data import Pair, Pairs
 from bgm.runs.runner import Run
 from bgm.storage import locate
 
-_SHARES = 16  # a block is at most this part of a worker's work: how uneven the end may be
+_SHARES = 2  # a block is at most this part of what is left for each worker, in images and bytes
 MOST_ROWS = 32
 """Of a block: few enough to hear of them while they are done, enough to keep the worker busy."""
 
@@ -54,32 +56,29 @@ def make_row(run: Run, pair: Pair) -> Row:
     )
 
 
-def in_blocks(
-    pairs: Sequence[Pair], workers: int, most_rows: int = MOST_ROWS
-) -> Iterator[list[Pair]]:
-    """Pairs in blocks: the largest files first, by themselves if they are very large.
+def in_blocks(pairs: Pairs, workers: int, most_rows: int = MOST_ROWS) -> Iterator[Pairs]:
+    """Pairs in blocks: the largest files first, and smaller and smaller blocks.
 
-    So a picture that takes minutes is begun early, and what is done last is small.
+    So a picture that takes minutes is begun early, by itself, and what is done last is small.
 
     Args:
         pairs: The pairs.
         workers: How many workers share them.
         most_rows: How many pairs are in a block at most.
     """
-    sized = sorted(((_size(pair), pair) for pair in pairs), key=lambda item: -item[0])
+    sizes = np.fromiter(map(_size, pairs), np.int64, len(pairs))
+    order = np.argsort(-sizes, kind="stable")
     shares = workers * _SHARES
-    rows = min(most_rows, math.ceil(len(sized) / shares))
-    most = sum(size for size, _ in sized) / shares
-    block: list[Pair] = []
-    held = 0
-    for size, pair in sized:
-        if block and (len(block) >= rows or held + size > most):
-            yield block
-            block, held = [], 0
-        block.append(pair)
-        held += size
-    if block:
-        yield block
+    left = int(sizes.sum())
+    begin = 0
+    while begin < len(order):
+        rows = min(most_rows, math.ceil((len(order) - begin) / shares))
+        held = np.cumsum(sizes[order[begin : begin + rows]])
+        rows = max(1, int(np.searchsorted(held, left / shares, side="right")))
+        rows = min(rows, len(held))
+        yield pairs.only(pairs.names[at] for at in order[begin : begin + rows].tolist())
+        begin += rows
+        left -= int(held[rows - 1])
 
 
 def _size(pair: Pair) -> int:

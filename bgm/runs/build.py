@@ -22,7 +22,7 @@ from bgm.config.schema import (
     Unmatched,
 )
 from bgm.config.video import DataKind
-from bgm.data import Pair, find_truths
+from bgm.data import find_truths
 from bgm.errors import ConfigError
 from bgm.evaluation import Scorer, unknown_only
 from bgm.inference.file_predictor import FilePredictor, load_network_file
@@ -167,7 +167,7 @@ def network_settings(model: ModelConfig, refine: RefineConfig) -> dict[str, Any]
     }
 
 
-def create_scorer(config: Config, pairs: Sequence[Pair]) -> Scorer | None:
+def create_scorer(config: Config, names: Sequence[str]) -> Scorer | None:
     """What compares mattes with the truth; None without truth.
 
     Raises:
@@ -180,7 +180,7 @@ def create_scorer(config: Config, pairs: Sequence[Pair]) -> Scorer | None:
     truths = {}
     if config.data.kind is not DataKind.video:  # the truth of clips comes with their frames
         truths = find_truths(
-            [pair.name for pair in pairs],
+            names,
             {kind: locate(path) for kind, path in given.items() if path is not None},
             skip_unmatched=config.data.unmatched is Unmatched.skip,
         )

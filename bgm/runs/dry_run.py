@@ -50,7 +50,7 @@ def dry_run(config: Config, output_dir: Path, working: Path) -> list[Examination
     directory = RunDirectory(output_dir, working)
     directory.lock()
     try:
-        make_plates(plan.pairs, working, config.data.max_pixels)
+        make_plates(plan.pairs.stills(), working, config.data.max_pixels)
         found = _examine_all(config, plan.pairs, working)
     finally:
         directory.release()

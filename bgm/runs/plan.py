@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bgm.config.schema import Config, Unmatched
 from bgm.config.video import DataKind
-from bgm.data import Pair, describe, find_pairs
+from bgm.data import Pairs, describe, find_pairs
 from bgm.data.plates import MEDIAN
 from bgm.data.video.demo import ensure_demo
 from bgm.errors import ConfigError, DataError
@@ -42,8 +42,8 @@ class Plan:
 
     config: Config
     output_dir: Path
-    pairs: list[Pair]
-    others: list[Pair]
+    pairs: Pairs
+    others: Pairs
     unmatched: list[ImageRecord]
     specs: list[LayerSpec]
     build_layers: LayerBuilder
@@ -90,7 +90,7 @@ def make_plan(config: Config, output_dir: Path, working: Path | None = None) -> 
         raise DataError(f"no photograph has a background\n{what}")
     layers, edges = kept_layers(config.outputs), create_edges(config.edges)
     if edges is not None and edges.masks is not None:
-        edges.masks.check_names([pair.name for pair in pairing.pairs])
+        edges.masks.check_names(pairing.pairs.names)
     pairs, others = choose_pairs(pairing.pairs, config.data.images, config.seed)
     return Plan(
         config=config,
@@ -100,7 +100,7 @@ def make_plan(config: Config, output_dir: Path, working: Path | None = None) -> 
         unmatched=[ImageRecord(name, "unmatched", why) for name, why in pairing.leftovers.items()],
         specs=[layer.spec for layer in layers],
         build_layers=LayerBuilder(layers, edges),
-        score=create_scorer(config, pairs),
+        score=create_scorer(config, pairs.names),
     )
 
 
@@ -122,8 +122,8 @@ def _plan_clips(config: Config, output_dir: Path) -> Plan:
     return Plan(
         config=config,
         output_dir=output_dir,
-        pairs=[],
-        others=[],
+        pairs=Pairs(),
+        others=Pairs(),
         unmatched=others,
         specs=[layer.spec for layer in layers],
         build_layers=LayerBuilder(layers, edges),
@@ -132,7 +132,7 @@ def _plan_clips(config: Config, output_dir: Path) -> Plan:
     )
 
 
-def choose_pairs(pairs: list[Pair], count: int | None, seed: int) -> tuple[list[Pair], list[Pair]]:
+def choose_pairs(pairs: Pairs, count: int | None, seed: int) -> tuple[Pairs, Pairs]:
     """Choose some of the pairs at random; of a larger number the smaller one is a part.
 
     Args:
@@ -144,10 +144,11 @@ def choose_pairs(pairs: list[Pair], count: int | None, seed: int) -> tuple[list[
         Those that were chosen and the others, both in their order.
     """
     if count is None or count >= len(pairs):
-        return pairs, []
+        return pairs, Pairs()
     order = random.Random(seed).sample(range(len(pairs)), len(pairs))
     chosen = set(order[:count])
+    names = pairs.names
     return (
-        [pair for at, pair in enumerate(pairs) if at in chosen],
-        [pair for at, pair in enumerate(pairs) if at not in chosen],
+        pairs.only(name for at, name in enumerate(names) if at in chosen),
+        pairs.only(name for at, name in enumerate(names) if at not in chosen),
     )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bgm.data import Pair
 from bgm.data.median import median_plate
 from bgm.errors import DataError
 from bgm.outputs.encode import encode_png
@@ -18,13 +17,15 @@ log = logging.getLogger(__name__)
 _PNG_LEVEL = 1
 
 
-def make_plates(pairs: Sequence[Pair], scratch: Path, max_pixels: int) -> dict[str, list[object]]:
-    """Make every plate that pairs are still to get.
+def make_plates(
+    wanted: Mapping[Path, Sequence[Path]], scratch: Path, max_pixels: int
+) -> dict[str, list[object]]:
+    """Make the plates of a run that are to be made.
 
     A plate that cannot be made is told of in the log; its photographs fail, the others go on.
 
     Args:
-        pairs: The pairs of a run.
+        wanted: The stills of each, by its path.
         scratch: Directory for decoded stills, as long as it takes.
         max_pixels: Stills that claim to have more are left out.
 
@@ -34,7 +35,6 @@ def make_plates(pairs: Sequence[Pair], scratch: Path, max_pixels: int) -> dict[s
     Raises:
         WriteError: The disk is full.
     """
-    wanted = {pair.bgr: pair.stills for pair in pairs if pair.stills}
     made: dict[str, list[object]] = {}
     for path, stills in wanted.items():
         path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from bgm.config.identity import relevant
 from bgm.config.schema import Config, OnExisting, to_plain
-from bgm.data import Pair
+from bgm.data import Pair, Pairs
 from bgm.errors import ConfigError, RecordError
 from bgm.networks.checkpoints import CheckpointInfo
 from bgm.outputs import output_path
@@ -29,7 +29,7 @@ _DONE = ("written", "skipped")
 
 def split(
     plan: Plan, directory: RunDirectory, checkpoint: CheckpointInfo | None
-) -> tuple[list[Pair], list[ImageRecord], ClipWork | None]:
+) -> tuple[Pairs, list[ImageRecord], ClipWork | None]:
     """Apply `on_existing`: tell what is to be done from what needs no work.
 
     Args:
@@ -49,26 +49,26 @@ def split(
         check_same_settings(directory, to_plain(plan.config), checkpoint)
     if plan.clips is not None:
         work, settled = split_clips(plan.config, plan.clips, plan.specs, directory)
-        return [], settled, work
+        return Pairs(), settled, work
     if policy is OnExisting.overwrite:
         return plan.pairs, [], None
     if policy is OnExisting.error:
         refuse_existing(plan, directory)
         return plan.pairs, [], None
     records = directory.read_records()
-    wanted = set(plan.pairs)
+    wanted = set(plan.pairs.names)
     todo, done = [], []
     exists = _existing(directory.path)
-    for pair in (*plan.pairs, *plan.others):
+    for pair in chain(plan.pairs, plan.others):
         record = records.get(pair.name, ImageRecord(pair.name))
         paths = {spec.type: output_path(directory.path, spec, pair.name) for spec in plan.specs}
         is_there = all(map(exists, paths.values()))
         if is_there and (policy is OnExisting.skip or _is_done(record, pair)):
             files = {kind: p.relative_to(directory.path).as_posix() for kind, p in paths.items()}
             done.append(replace(record, status="skipped", error=None, files=files))
-        elif pair in wanted:
-            todo.append(pair)
-    return todo, done, None
+        elif pair.name in wanted:
+            todo.append(pair.name)
+    return plan.pairs.only(todo), done, None
 
 
 def refuse_existing(plan: Plan, directory: RunDirectory) -> None:
@@ -78,8 +78,8 @@ def refuse_existing(plan: Plan, directory: RunDirectory) -> None:
         ConfigError: It names the first of them.
     """
     root = directory.path
-    outputs = [output_path(root, spec, pair.name) for pair in plan.pairs for spec in plan.specs]
-    files = (*outputs, root / IMAGES_FILE, root / RUN_FILE)
+    outputs = (output_path(root, spec, name) for name in plan.pairs.names for spec in plan.specs)
+    files = chain(outputs, (root / IMAGES_FILE, root / RUN_FILE))
     found = list(filter(_existing(root), files))
     if found:
         names = ", ".join(path.relative_to(root).as_posix() for path in found[:_LISTED])
@@ -94,8 +94,8 @@ def _existing(root: Path) -> Callable[[Path], bool]:
     """What tells whether an output exists; on remote storage by one listing, taken now."""
     if not isinstance(root, RemotePath):
         return Path.exists
-    found = set(list_objects(root))
-    return lambda path: path in found
+    found = set(map(str, list_objects(root)))
+    return lambda path: str(path) in found
 
 
 def check_same_settings(

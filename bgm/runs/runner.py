@@ -12,7 +12,7 @@ import torch
 
 from bgm.config.identity import settings_hash
 from bgm.config.schema import Config, OnExisting
-from bgm.data import Pair, leave_limit_to_settings
+from bgm.data import Pairs, leave_limit_to_settings
 from bgm.errors import WriteError
 from bgm.inference.device import default_threads, keep_freed_memory, set_threads
 from bgm.inference.matting import Matting
@@ -58,7 +58,7 @@ class Run:
 
     plan: Plan
     directory: RunDirectory
-    pairs: list[Pair]
+    pairs: Pairs
     settled: list[ImageRecord]
     earlier: dict[str, list[str]]
     matting: Matting
@@ -105,7 +105,7 @@ def prepare(
         take_settings_of_file(config, matting)
     plan = make_plan(config, output_dir, working)
     matting = matting or load_network(settings_here(config))
-    if not any(pair.stills for pair in plan.pairs):
+    if not plan.pairs.stills():
         _check_repeats(plan, matting)
     run = _open(plan, matting, working, console=console)
     if shares:
@@ -144,7 +144,7 @@ def _open(plan: Plan, matting: Matting, working: Path | None, *, console: bool) 
     directory.working.mkdir(parents=True, exist_ok=True)
     directory.lock()
     try:
-        made = make_plates(plan.pairs, directory.working, config.data.max_pixels)
+        made = make_plates(plan.pairs.stills(), directory.working, config.data.max_pixels)
         if made:
             _check_repeats(plan, matting)
         pairs, done, clips = split(plan, directory, matting.checkpoint)

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from functools import cache
@@ -91,9 +92,9 @@ class RemotePath(_NativePath):
         """The path itself; there is no home."""
         return self
 
-    def know(self, info: Mapping[str, Any]) -> RemotePath:
-        """Keep what a listing told, so that `stat` need not ask."""
-        self._size, self._changed_ns = int(info.get("size") or 0), _changed_ns(info)
+    def know(self, size: int, changed_ns: int) -> RemotePath:
+        """Keep what a listing told, so that `stat` need not ask: bytes, and the last change."""
+        self._size, self._changed_ns = size, changed_ns
         return self
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
@@ -107,7 +108,7 @@ class RemotePath(_NativePath):
             info = self._info()
             if info["type"] == "directory":
                 raise _missing(self)
-            told = RemotePath(self).know(info)
+            told = _told(str(self), info)
         size, changed_ns = told._size, told._changed_ns
         times = {"st_mtime": changed_ns / 1e9, "st_mtime_ns": changed_ns}
         return os.stat_result((0, 0, 0, 0, 0, 0, size, 0, changed_ns // 10**9, 0), times)
@@ -189,17 +190,36 @@ def list_objects(root: RemotePath, depth: int | None = None) -> Iterator[RemoteP
     Raises:
         StorageError: The storage does not tell.
     """
+    system = _file_system(root.scheme)
+    if depth is None and hasattr(system, "call_s3"):
+        for key, info in _s3_objects(root, system):
+            yield _told(f"{root.scheme}://{key}", info)
+        return
     try:
-        found = _call(
-            root,
-            lambda: _file_system(root.scheme).find(root.key, maxdepth=depth, detail=True),
-        )
+        found = _call(root, lambda: system.find(root.key, maxdepth=depth, detail=True))
     except FileNotFoundError:
         return
     for name in sorted(found):
         info = found.pop(name)  # a million of them take a gigabyte
         if not name.endswith("/"):  # an empty object that some tools put for a folder
-            yield RemotePath(f"{root.scheme}://{name.lstrip('/')}").know(info)
+            yield _told(f"{root.scheme}://{name.lstrip('/')}", info)
+
+
+def _s3_objects(root: RemotePath, system: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What a listing of S3 tells, a page at a time; `find` would hold all pages at once."""
+    bucket, prefix, _ = system.split_path(root.key)
+    where = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else "", **system.req_kw}
+    more = True
+    while more:
+        try:
+            page = _call(root, lambda: system.call_s3("list_objects_v2", **where))
+        except FileNotFoundError:
+            return
+        for item in page.get("Contents", ()):
+            if not item["Key"].endswith("/"):
+                yield f"{bucket}/{item['Key']}", item
+        more = page.get("IsTruncated", False)
+        where["ContinuationToken"] = page.get("NextContinuationToken")
 
 
 def write_object(path: RemotePath, data: bytes) -> None:
@@ -245,6 +265,12 @@ def _explain(error: Exception) -> str:
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
+def _told(url: str, info: Mapping[str, Any]) -> RemotePath:
+    """A path, with what its storage told of it."""
+    size = info.get("size", info.get("Size"))
+    return RemotePath(url).know(int(size or 0), _changed_ns(info))
+
+
 def _changed_ns(info: Mapping[str, Any]) -> int:
     """When an object was last changed, in nanoseconds; 0 if its storage does not say."""
     value = next((info[name] for name in _CHANGED if info.get(name)), None)
@@ -260,7 +286,28 @@ def _file_system(scheme: str) -> Any:
     """The file system of a scheme, one for the process; its listings are never remembered."""
     import fsspec
 
-    return fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=True)
+    options = {"session": _s3_session()} if scheme in ("s3", "s3a") else {}
+    return fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=True, **options)
+
+
+def _s3_session() -> Any:
+    """A session that knows how S3 writes dates.
+
+    botocore tries every way there is, which is more than half of its work on a listing.
+    """
+    from aiobotocore.session import AioSession
+    from botocore.utils import parse_timestamp
+
+    def parse(value: Any) -> datetime:
+        if isinstance(value, str) and value.endswith("Z"):
+            with suppress(ValueError):
+                return datetime.fromisoformat(f"{value[:-1]}+00:00")
+        parsed: datetime = parse_timestamp(value)
+        return parsed
+
+    session = AioSession()
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=parse)
+    return session
 
 
 def is_remote(path: Path) -> bool:

@@ -9,8 +9,9 @@ from fractions import Fraction
 from pathlib import Path
 
 from bgm.data.kinds import is_film, is_image, why_no_photograph, why_unread
+from bgm.data.listing import name_of
 from bgm.data.pairs import describe
-from bgm.data.sources import Folder, name_of
+from bgm.data.sources import Folder
 from bgm.data.video.clip import Clip
 from bgm.data.video.container import VideoFile
 from bgm.data.video.plates import ClipPlate, OwnPlate, Plate, StillPlate, own_plate
