@@ -20,6 +20,7 @@ from bgm.fleet.manifest import MOST_ROWS, in_blocks, make_row
 from bgm.fleet.worker import BlockReport, Job, Worker
 from bgm.records.record import ImageRecord
 from bgm.runs.build import samples_wanted
+from bgm.runs.engines import known_alignments
 from bgm.runs.interruption import StopRequest
 from bgm.runs.pipeline import Report
 from bgm.runs.resume import remove_partial_files
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 _TRIES = 2  # of a block, before its images are given out one by one
 _LOOK_S = 0.2  # how often the head looks whether it is asked to stop
-_WAITING = 2  # blocks of a worker, the one it works on included
+_AT_ONCE = 2  # blocks of a worker: one is decoded and written while the other is computed
 
 
 @contextmanager
@@ -83,19 +84,24 @@ class RayEngine:
         what kills its worker every time fails.
         """
         seen: set[str] = set()
-        wanted = samples_wanted(run.plan.config.tracking)
+        samples = samples_wanted(run.plan.config.tracking)
+        alignments = known_alignments(run)
         try:
             for alone in (False, True):
                 todo = run.pairs.only(name for name in run.pairs.names if name not in seen)
                 if todo and not stop:
-                    dataset = self._dataset(run, todo, wanted - len(seen), alone=alone)
+                    dataset = self._dataset(run, todo, samples, alone=alone)
                     for done in _reports(dataset, stop):
                         self._pass_on(done, seen, report, stop)
+                        samples -= len(done.previews)
+                        for key, alignment in done.alignments.items():
+                            alignments.keep(key, alignment)
                     _catch_up(run, seen, report)
         finally:
             if stop:
                 leave()  # or they would go on
                 _catch_up(run, seen, report)
+            alignments.put(run.plan.output_dir)
             remove_partial_files(run.plan.output_dir, [spec.type for spec in run.plan.specs])
         for name in run.pairs.names if not stop else ():
             if name not in seen:
@@ -136,9 +142,12 @@ class RayEngine:
             count = max(0, min(samples, len(block)))
             samples -= count
             tables.append(pyarrow.table({"row": texts, "samples": [count] * len(block)}))
+        at_once = 1 if alone else _AT_ONCE
         pool = ray.data.ActorPoolStrategy(
             size=min(self._room.workers, len(tables)),
-            max_tasks_in_flight_per_actor=1 if alone else _WAITING,  # those that wait die with it
+            max_tasks_in_flight_per_actor=at_once,  # those that wait would die with it
+            max_concurrent_calls_per_actor=at_once,
+            enable_true_multi_threading=True,
         )
         with warnings.catch_warnings():
             # Ray 2.64 will have no other name for `max_task_retries`; without it, a picture that

@@ -8,11 +8,12 @@ import socket
 import uuid
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from bgm.config.schema import Config
 from bgm.errors import WriteError
-from bgm.records.record import ImageRecord
+from bgm.records.record import Alignment, ImageRecord
 from bgm.tracking.base import Preview
 
 
@@ -42,6 +43,7 @@ class BlockReport:
     Attributes:
         records: Of its images, as far as they were begun.
         previews: Sample pictures, by name.
+        alignments: What was found, by key.
         stopped: Why its images were not all begun, if they were not.
         worker: Who did it.
     """
@@ -49,6 +51,7 @@ class BlockReport:
     worker: str
     records: list[ImageRecord] = field(default_factory=list)
     previews: dict[str, Preview] = field(default_factory=dict)
+    alignments: dict[str, Alignment] = field(default_factory=dict)
     stopped: str | None = None
 
     def to_bytes(self) -> bytes:
@@ -63,7 +66,7 @@ class BlockReport:
 
 
 class Worker:
-    """Holds the network; called by Ray with one block after the other.
+    """Holds the network; called by Ray with blocks, two at a time.
 
     Each record is safe in the worker's journal before the head is told of it: whatever dies, what
     was finished is known.
@@ -76,6 +79,7 @@ class Worker:
         # The network's threads shall sleep while they wait; to be said before torch is imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         from bgm.outputs import LayerBuilder
+        from bgm.records.alignments import Alignments
         from bgm.records.journal import Journal
         from bgm.runs.build import create_edges, kept_layers, load_network
         from bgm.runs.runner import set_up_process
@@ -92,6 +96,12 @@ class Worker:
         self._build_layers = LayerBuilder(layers, create_edges(config.edges))
         self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._journal = Journal(self._output_dir, self._name)
+        # Two blocks are under way at once: one is decoded and written while the other is computed.
+        self._turn, self._writing = Lock(), Lock()
+        self._alignments = None
+        if config.data.align:
+            repeat = [] if config.repeat is None else [locate(config.repeat)]
+            self._alignments = Alignments(None, [*repeat, self._output_dir])
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
         """Matte a block.
@@ -114,7 +124,8 @@ class Worker:
         stop = StopRequest()
 
         def report(record: ImageRecord, preview: Preview | None) -> None:
-            self._journal.append(to_line(record))
+            with self._writing:
+                self._journal.append(to_line(record))
             done.records.append(record)
             if preview is not None:
                 done.previews[record.name] = preview
@@ -128,12 +139,16 @@ class Worker:
         parts = create_parts(
             self._config, self._matting, self._build_layers, sink, self._scorer(rows)
         )
-        parts = replace(parts, samples=int(batch["samples"][0]))
+        parts = replace(parts, samples=int(batch["samples"][0]), turn=self._turn)
+        pairs = [row.pair for row in rows]
         try:
-            matte_pairs(self._config, parts, [row.pair for row in rows], None, report, stop)
-            self._journal.put()
+            matte_pairs(self._config, parts, pairs, self._alignments, report, stop)
+            with self._writing:
+                self._journal.put()
         except WriteError as unwritable:  # the records: the head keeps them, and ends the run
             stop.ask(str(unwritable))
+        if self._alignments is not None:
+            done.alignments = self._alignments.take_found()
         done.stopped = stop.reason
         return {"report": [done.to_bytes()]}
 

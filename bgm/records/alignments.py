@@ -9,7 +9,10 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+from bgm.errors import WriteError
+from bgm.records.atomic import write_atomically
 from bgm.records.record import Alignment, from_plain
+from bgm.storage import is_remote
 
 log = logging.getLogger(__name__)
 
@@ -23,36 +26,56 @@ class Alignments:
     are passed over.
 
     Args:
-        directory: Of the run; what it finds is written there at once.
+        directory: A folder of this machine, where what is found is written at once; None if it is
+            only to be remembered.
         earlier: Directories of other runs whose alignments count too.
     """
 
-    def __init__(self, directory: Path, earlier: Iterable[Path] = ()) -> None:
-        self._path = directory / ALIGNMENTS_FILE
+    def __init__(self, directory: Path | None, earlier: Iterable[Path] = ()) -> None:
+        self._path = None if directory is None else directory / ALIGNMENTS_FILE
         self._known: dict[str, Alignment] = {}
-        self._own: set[str] = set()
         for folder in earlier:
             self._known |= _read(folder / ALIGNMENTS_FILE)
-        own = _read(self._path)
-        self._own |= own.keys()
+        own = {} if self._path is None else _read(self._path)
         self._known |= own
+        self._written = set(own)
+        self._found: dict[str, Alignment] = {}
 
     def get(self, key: str) -> Alignment | None:
-        """What was found for a key, or None."""
+        """What was known of a key before this run, or None."""
         return self._known.get(key)
 
     def keep(self, key: str, alignment: Alignment) -> None:
-        """Remember an alignment; a disk that has no room for it fails no image."""
-        self._known[key] = alignment
-        if key in self._own:
+        """Write an alignment down; a disk that has no room for it fails no image."""
+        if self._path is None:
+            if key not in self._known:
+                self._found[key] = alignment
+        elif key not in self._written:
+            try:
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write(_line(key, alignment))
+            except OSError as error:
+                log.debug("alignment not kept: %s", error)
+
+    def take_found(self) -> dict[str, Alignment]:
+        """What was kept since the last call and not known before, where it is not written down."""
+        found, self._found = self._found, {}
+        return found
+
+    def put(self, directory: Path) -> None:
+        """Store them in the directory of a run that is not on this machine, with those it has."""
+        if self._path is None or not is_remote(directory):
             return
-        self._own.add(key)
-        line = json.dumps({"key": key, **asdict(alignment)}) + "\n"
+        path = directory / ALIGNMENTS_FILE
+        lines = (_line(*item) for item in (_read(path) | _read(self._path)).items())
         try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(line)
-        except OSError as error:
-            log.debug("alignment not kept: %s", error)
+            write_atomically(path, "".join(lines).encode())
+        except WriteError as error:  # they can be found again
+            log.warning("alignments not kept: %s", error)
+
+
+def _line(key: str, alignment: Alignment) -> str:
+    return json.dumps({"key": key, **asdict(alignment)}) + "\n"
 
 
 def alignment_key(*parts: object) -> str:

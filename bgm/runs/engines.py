@@ -26,7 +26,7 @@ from bgm.runs.interruption import StopRequest
 from bgm.runs.pipeline import Parts, Pipeline, Report
 from bgm.runs.reuse import Reuse
 from bgm.runs.suspects import Suspects
-from bgm.storage import locate
+from bgm.storage import is_remote, locate
 
 if TYPE_CHECKING:
     from bgm.runs.runner import Run
@@ -74,8 +74,11 @@ class LocalEngine:
                 plan.output_dir, plan.specs, plan.config.outputs.png_level, run.earlier
             )
             parts = create_parts(plan.config, run.matting, plan.build_layers, sink, plan.score)
-            alignments = known_alignments(run) if plan.config.data.align else None
-            matte_pairs(plan.config, parts, run.pairs, alignments, report, stop, run.reuse)
+            alignments = known_alignments(run)
+            try:
+                matte_pairs(plan.config, parts, run.pairs, alignments, report, stop, run.reuse)
+            finally:
+                alignments.put(plan.output_dir)
             return
         films = clips.sink(plan.output_dir, run.earlier)
         parts = create_parts(plan.config, run.matting, plan.build_layers, films, plan.score)
@@ -142,8 +145,12 @@ def matte_pairs(
 
 def known_alignments(run: Run) -> Alignments:
     """What this run, the run that it repeats and the other jobs of its sweep found before."""
+    if not run.plan.config.data.align:
+        return Alignments(None)
     repeat, working = run.plan.config.repeat, run.directory.working
     earlier = [locate(repeat)] if repeat is not None else []
+    if is_remote(run.directory.path):
+        earlier.append(run.directory.path)
     if (working / STATUS_FILE).exists():
         earlier += [path.parent for path in working.parent.glob(f"*/{STATUS_FILE}")]
     return Alignments(working, earlier)

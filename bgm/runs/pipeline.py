@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -48,6 +48,7 @@ class Parts:
         sample_every: From one of these to the next.
         stop_on_error: Whether an image that fails ends the run.
         suspects: What becomes of mattes that contradict their photographs.
+        turn: Held while the network computes, where others of this process want it too.
     """
 
     fallback: Fallback
@@ -60,6 +61,7 @@ class Parts:
     sample_every: int
     stop_on_error: bool
     suspects: Suspects
+    turn: AbstractContextManager[Any] = field(default_factory=nullcontext)
 
 
 @dataclass
@@ -178,7 +180,8 @@ class Pipeline:
 
     def _matte(self, batch: Batch) -> None:
         """Run the network on a batch and hand what comes out to the writer."""
-        mattes = steps.matte(self._parts.fallback, batch.staged, batch.samples, batch.records)
+        with self._parts.turn:
+            mattes = steps.matte(self._parts.fallback, batch.staged, batch.samples, batch.records)
         for sample, record, matte in zip(batch.samples, batch.records, mattes, strict=True):
             try:
                 if isinstance(matte, Exception):
@@ -189,7 +192,8 @@ class Pipeline:
 
     def _pass_on(self, sample: Sample, record: ImageRecord, matte: Matte) -> None:
         parts = self._parts
-        layers, pixels = steps.build(parts.fallback, parts.build_layers, sample, record, matte)
+        with parts.turn:
+            layers, pixels = steps.build(parts.fallback, parts.build_layers, sample, record, matte)
         draw = None
         if self._samples and self._made % parts.sample_every == 0:
             self._samples -= 1
