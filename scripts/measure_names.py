@@ -1,11 +1,12 @@
 """Measures how long it takes to list and to plan very many photographs, and in how much memory.
 
-Usage: python scripts/measure_names.py [COUNT] [one|each]
+Usage: python scripts/measure_names.py [COUNT] [one|each|head]
 
 A server on the loopback answers listings of S3 as if there were COUNT photographs (a million, if
 nothing else is said), with one plate for all or one for each. Measured is what a run does before
 its workers begin: list, pair, sort by size, cut into blocks. Times are of the processor; a real
-server takes its time too, for each thousand.
+server takes its time too, for each thousand. `head` runs a whole Ray job instead, whose two workers
+report pictures without making any: how many a second the head can take, and what it holds.
 """
 
 from __future__ import annotations
@@ -14,10 +15,15 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+
+import psutil
 
 PAGE = 1000
 ANSWER = (
@@ -32,6 +38,33 @@ ITEM = (
     "<ChecksumAlgorithm>CRC32</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType>"
     "<Size>{size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
 )
+
+IDLE_WORKERS = """
+import sys
+import bgm.fleet.engine as engine
+from bgm.fleet.manifest import Row
+from bgm.fleet.worker import BlockReport
+from bgm.records.fingerprints import InputFile
+from bgm.records.record import ImageRecord, Timings
+class Idle:
+    def __init__(self, job):
+        pass
+    def __call__(self, batch):
+        done = BlockReport("idle")
+        for row in map(Row.from_text, batch["row"]):
+            pair = row.pair
+            inputs = {k: InputFile(str(p), "0" * 64, 900000, 1)
+                      for k, p in (("src", pair.src), ("bgr", pair.bgr))}
+            files = {kind: f"{kind}/{pair.name}.png" for kind in ("com", "pha", "fgr")}
+            times = Timings(*(float(n) for n in range(9)))
+            done.records.append(ImageRecord(pair.name, width=1920, height=1080, inputs=inputs,
+                                            files=files, timings=times))
+        return {"report": [done.to_bytes()]}
+Idle.__module__ = "__main__"
+engine.Worker = Idle
+from bgm.cli.commands import main
+main()
+"""
 
 
 class Listings(BaseHTTPRequestHandler):
@@ -108,6 +141,29 @@ def plan(plates: str) -> None:
     tell(f"{blocks} blocks, {characters / 1e6:.0f} MB")
 
 
+def head() -> None:
+    """Run a job whose workers do nothing; print what the head does and holds meanwhile."""
+    with tempfile.TemporaryDirectory() as out:
+        settings = ["engine=ray", "engine.address=local", "engine.workers=2", "engine.cpus=1"]
+        paths = ["data=folders", "data.src=s3://shop/photos", "data.bgr=s3://shop/plate.jpg"]
+        command = [sys.executable, "-c", IDLE_WORKERS, *settings, *paths, f"output_dir={out}/run"]
+        run = psutil.Popen([*command, "tracking=files"], stdout=subprocess.DEVNULL)
+        lines, first, last = Path(out, "run", "images.jsonl"), (0, 0.0, 0.0), (0, 0.0, 0.0)
+        held = 0.0
+        while run.poll() is None:
+            with suppress(psutil.Error, FileNotFoundError):
+                times, done = run.cpu_times(), lines.read_bytes().count(b"\n")
+                last = done, times.user + times.system, time.monotonic()
+                held = run.memory_info().rss / 2**20
+                if done and not first[0]:
+                    print(f"first pictures: head {held:.0f} MiB", flush=True)
+                    first = last
+            time.sleep(1)
+    count, cpu, wall = (after - before for after, before in zip(last, first, strict=True))
+    each = 1000 * cpu / count
+    print(f"{count} pictures, {each:.2f} ms of the head each, {count / wall:.0f}/s, {held:.0f} MiB")
+
+
 def main() -> None:
     """Start the server, and plan."""
     count, plates = [*sys.argv[1:], "1000000", "each"][:2]
@@ -121,7 +177,7 @@ def main() -> None:
         os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{server.stdout.readline().strip()}"
         os.environ |= dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "nobody")
         try:
-            plan(plates)
+            head() if plates == "head" else plan(plates)
         finally:
             server.terminate()
 

@@ -119,6 +119,26 @@ def close_log_files() -> None:
         handler.close()
 
 
+@pytest.fixture(scope="module")
+def s3_server():
+    """A real S3 server on the loopback, which processes of the tests are let in to."""
+    from remote import serving
+
+    from bgm.storage import remote
+
+    with serving() as server:
+        yield server
+    remote._file_system.cache_clear()
+
+
+@pytest.fixture
+def s3(s3_server):
+    """The server, free of what earlier tests had it do."""
+    s3_server.trouble = lambda method, path: None
+    s3_server.requests.clear()
+    return s3_server
+
+
 @pytest.fixture
 def matte(bgm, shoot):
     """Matte the small shoot into `out`: `matte("outputs=lossless")`."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import fsspec
 import pytest
 from conftest import NAMES, files, records
-from remote import S3, SECRET, serving
+from remote import SECRET
 
 from bgm.cli import commands as cli
-from bgm.data import find_pairs
+from bgm.data import align, find_pairs
 from bgm.errors import WriteError
 from bgm.networks.checkpoints import SHIPPED
 from bgm.records.atomic import write_together
@@ -19,20 +20,6 @@ from bgm.records.directory import RunDirectory
 from bgm.storage import RemotePath, local_copy, locate, remote
 
 FAST = ["tracking=files", "refine.sample_pixels=2000"]
-
-
-@pytest.fixture(scope="module")
-def server():
-    with serving() as s3:
-        yield s3
-    remote._file_system.cache_clear()
-
-
-@pytest.fixture
-def s3(server) -> S3:
-    server.trouble = lambda method, path: None
-    server.requests.clear()
-    return server
 
 
 @pytest.fixture
@@ -184,6 +171,28 @@ def test_5000_small_objects_are_listed_by_a_few_requests(s3):
     assert str(pairing.pairs[42].src) == "s3://bucket/many/src/0/0042.jpg"
     assert pairing.pairs[42].src.stat().st_size == 1
     assert len(s3.requests) < 40  # five pages for each side, and whether these are folders
+
+
+def test_alignments_are_kept_there_and_read_again(s3, remote_shoot, bgm, tmp_path, monkeypatch):
+    looked = []
+    find = align.find_alignment
+    monkeypatch.setattr(align, "find_alignment", lambda *a: looked.append(a) or find(*a))
+    out = "s3://bucket/runs/aligned"
+    run = [*folders(remote_shoot), "tracking=files", "model=base", "data.align=true"]
+    assert bgm(*run, f"output_dir={out}").code == 0
+    assert len(looked) == len(NAMES)
+    kept = s3.get(f"{out}/alignments.jsonl")
+    assert len(kept.splitlines()) == len(NAMES)
+
+    # As from another machine: what this one has kept is gone.
+    shutil.rmtree(tmp_path / "outputs")
+    s3.client.delete_object(Bucket="bucket", Key="runs/aligned/pha/product/teapot.jpg")
+    looked.clear()
+    resumed = bgm(*run, f"output_dir={out}", "on_existing=resume")
+    assert "1 written, 2 skipped" in resumed.out, resumed.err
+    assert bgm(f"repeat={out}", "output_dir=repeated", "tracking=files").code == 0
+    assert not looked
+    assert s3.get(f"{out}/alignments.jsonl") == kept
 
 
 class Unsteady(fsspec.get_filesystem_class("memory")):

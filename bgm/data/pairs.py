@@ -65,6 +65,10 @@ class Pairs(Sequence[Pair]):
         """The pairs of these names."""
         return Pairs(names, self._sources, self._plates, any_stills=self._any_stills)
 
+    def source(self, name: str) -> Path:
+        """The photograph of a name."""
+        return self._sources(name)
+
     def stills(self) -> dict[Path, tuple[Path, ...]]:
         """What plates are to be made from, by their paths."""
         pairs = self if self._any_stills else ()
@@ -87,7 +91,7 @@ class Pairs(Sequence[Pair]):
 
     def _pair(self, name: str) -> Pair:
         plate = self._plates(name)
-        return Pair(name, self._sources(name), plate.path, plate.how, plate.stills)
+        return Pair(name, self.source(name), plate.path, plate.how, plate.stills)
 
 
 @dataclass

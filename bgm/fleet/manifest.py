@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -66,7 +67,7 @@ def in_blocks(pairs: Pairs, workers: int, most_rows: int = MOST_ROWS) -> Iterato
         workers: How many workers share them.
         most_rows: How many pairs are in a block at most.
     """
-    sizes = np.fromiter(map(_size, pairs), np.int64, len(pairs))
+    sizes = np.fromiter((_size(pairs.source(name)) for name in pairs.names), np.int64, len(pairs))
     order = np.argsort(-sizes, kind="stable")
     shares = workers * _SHARES
     left = int(sizes.sum())
@@ -81,8 +82,8 @@ def in_blocks(pairs: Pairs, workers: int, most_rows: int = MOST_ROWS) -> Iterato
         left -= int(held[rows - 1])
 
 
-def _size(pair: Pair) -> int:
-    """Bytes of the photograph; of one that is gone 0."""
+def _size(path: Path) -> int:
+    """Bytes of a file; of one that is gone 0."""
     with suppress(OSError):
-        return pair.src.stat().st_size
+        return path.stat().st_size
     return 0
