@@ -154,7 +154,6 @@ def throughput(root: Path, pictures: int = 36, rounds: int = 3) -> None:
         "2 workers": [*RAY, "engine.workers=2"],
     }
     found: dict[str, list[float]] = {name: [] for name in ways}
-    print("| round |" + "".join(f" {name} |" for name in ways))
     for number in range(rounds):
         for name, settings in ways.items():
             out = root / f"out-{number}-{name.replace(' ', '-')}"
@@ -163,6 +162,11 @@ def throughput(root: Path, pictures: int = 36, rounds: int = 3) -> None:
             found[name].append(rate(seen, pictures // 6))
             ends = f"{found[name][-1]:.3f}/s, {summary['seconds']:.0f} s, cpu {seen[-1].cpu:.0f} s"
             print(f"{number} {name}: {ends}", flush=True)
+    for what, folders_of in (("read", ("src", "bgr")), ("written", ("com", "pha", "fgr"))):
+        inside = root if what == "read" else out
+        files = [p for name in folders_of for p in (inside / name).rglob("*.*")]
+        megabytes = sum(path.stat().st_size for path in files) / 1e6
+        print(f"{what}: {len(files) / pictures:.0f} files, {megabytes / pictures:.2f} MB a picture")
     local = found["local"]
     for name, rates in found.items():
         ratios = [one / other for one, other in zip(rates, local, strict=True)]

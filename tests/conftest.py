@@ -153,6 +153,19 @@ def matte(bgm, shoot):
     return run
 
 
+@pytest.fixture
+def sweep(bgm, shoot, tmp_path):
+    """Sweep two settings over the small shoot into `out`: `sweep("joblib")`."""
+    folders = ["data=folders", f"data.src={shoot.src}", f"data.bgr={shoot.bgr}", "tracking=files"]
+    settings = ["-m", "refine.sample_pixels=0,1000", "threads=1", *folders]
+
+    def run(launcher: str, *arguments: str, command=cli.MATTE) -> Outcome:
+        where = [f"output_dir={tmp_path / 'out'}", f"hydra/launcher={launcher}"]
+        return bgm(*settings, *where, *arguments, command=command)
+
+    return run
+
+
 def records(output_dir: Path) -> dict[str, dict]:
     """The records of a run by name."""
     lines = (output_dir / "images.jsonl").read_text().splitlines()

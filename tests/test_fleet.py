@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import NAMES, files
+from conftest import NAMES, files, records
 from PIL import Image
+from sweeps import killing, rows
 
 from bgm.data import find_pairs
 from bgm.fleet.manifest import in_blocks
@@ -160,6 +161,13 @@ def test_a_picture_that_kills_its_worker_every_time_fails_alone(
     assert len(pictures) == 3
     with Image.open(pictures[0]) as strip:
         assert strip.height == 180
+
+
+def test_a_job_of_a_sweep_that_ray_begins_again_goes_on(cluster, sweep, tmp_path):
+    outcome = sweep("ray", command=killing(tmp_path / "mark"))
+    assert outcome.code == 0, outcome.err
+    assert {run["status"] for run in rows(tmp_path / "out").values()} == {"finished"}
+    assert {r["status"] for r in records(tmp_path / "out/1").values()} == {"skipped"}
 
 
 def test_the_head_interrupted(many, bgm, tmp_path):

@@ -1,49 +1,14 @@
-"""Sweeps whose jobs run elsewhere: Slurm's launcher and Ray's."""
+"""Sweeps whose jobs run elsewhere: Slurm's launcher; Ray's is tested beside its engine."""
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import stat
 import sys
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from conftest import records
-
-from bgm.cli import commands as cli
-
-SWEEP = ["-m", "refine.sample_pixels=0,1000", "threads=1"]
-
-
-def killing(mark: Path):
-    """The command `bgm`, whose second job is killed after its run, the first time."""
-
-    def job(raw):
-        code = cli.matte(raw)
-        if raw.refine.sample_pixels == 1000 and not mark.exists():
-            mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return code
-
-    return replace(cli.MATTE, job=job)
-
-
-def rows(folder: Path) -> dict[str, dict]:
-    return {run["run"]: run for run in json.loads((folder / "comparison.json").read_text())["runs"]}
-
-
-@pytest.fixture
-def sweep(bgm, shoot, tmp_path):
-    folders = ["data=folders", f"data.src={shoot.src}", f"data.bgr={shoot.bgr}", "tracking=files"]
-
-    def run(launcher: str, *arguments: str, command=cli.MATTE):
-        settings = [*SWEEP, *folders, f"output_dir={tmp_path / 'out'}"]
-        return bgm(*settings, f"hydra/launcher={launcher}", *arguments, command=command)
-
-    return run
+from sweeps import killing, rows
 
 
 def test_a_lost_job_is_named_and_the_others_are_compared(sweep, tmp_path):
@@ -58,26 +23,9 @@ def test_a_lost_job_is_named_and_the_others_are_compared(sweep, tmp_path):
     assert "ConfigStore schema" not in outcome.err
     assert rows(tmp_path / "out")["0"]["status"] == "finished"
     assert len(records(tmp_path / "out/1")) == 3
-    resumed = sweep("submitit_local", "on_existing=resume")
+    resumed = sweep("basic", "on_existing=resume")
     assert resumed.code == 0, resumed.err
     assert {run["status"] for run in rows(tmp_path / "out").values()} == {"finished"}
-
-
-def test_a_job_that_ray_begins_again_goes_on(sweep, tmp_path):
-    import ray
-
-    ray.shutdown()
-    quiet = [
-        "+hydra.launcher.ray.init.include_dashboard=false",
-        "+hydra.launcher.ray.init.num_cpus=2",
-    ]
-    try:
-        outcome = sweep("ray", *quiet, command=killing(tmp_path / "mark"))
-    finally:
-        ray.shutdown()
-    assert outcome.code == 0, outcome.err
-    assert {run["status"] for run in rows(tmp_path / "out").values()} == {"finished"}
-    assert {r["status"] for r in records(tmp_path / "out/1").values()} == {"skipped"}
 
 
 SBATCH = """#!{python}

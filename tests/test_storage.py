@@ -145,6 +145,12 @@ def test_what_cannot_be_reached_is_refused_in_a_sentence(bgm, s3, shoot, setting
     assert not Path("out").exists()
 
 
+def test_a_folder_of_plates_is_a_folder_there_too(bgm, s3, remote_shoot):
+    outcome = bgm(*folders(remote_shoot), *FAST, "output_dir=out", "data.plate=folder")
+    assert outcome.code == 2
+    assert "no background is named like a folder of s3://" in outcome.err
+
+
 def test_a_door_that_is_shut_and_a_server_that_is_gone_are_named(bgm, s3, shoot, monkeypatch):
     monkeypatch.setattr(remote, "_PAUSES_S", ())
     s3.trouble = lambda method, path: 403

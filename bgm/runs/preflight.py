@@ -53,7 +53,7 @@ def check_paths(config: Config, output_dir: Path) -> None:
             )
     if config.checkpoints_dir is not None and not locate(config.checkpoints_dir).is_dir():
         raise ConfigError(f"checkpoints_dir={config.checkpoints_dir}: no such directory")
-    if config.data.plate.name != "name" and not Path(config.data.bgr).is_dir():
+    if config.data.plate.name != "name" and not locate(config.data.bgr).is_dir():
         raise ConfigError(
             f"data.plate={config.data.plate.name} chooses among the files of a directory, but "
             f"data.bgr={config.data.bgr} is one file"
