@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class Seen:
 
     Attributes:
         seconds: Since its start.
-        done: Records in `images.jsonl`.
+        done: Records written.
         cpu: Processor seconds of all its processes so far.
         head: Memory of the process that was started, in MiB.
         workers: Memory of the largest worker, in MiB; 0 without workers.
@@ -118,13 +119,13 @@ def look(
         elif name.startswith("ray::"):
             workers = max(workers, held)
     last = dict(before.last) if before else {}
+    told = 0  # by the workers; the head tells of whole blocks
     for path in (out / "records").glob("*.jsonl"):
-        try:
+        with suppress(FileNotFoundError):
             last[path.name] = path.stat().st_mtime
-        except FileNotFoundError:
-            continue
+            told += path.read_bytes().count(b"\n")
     lines = out / "images.jsonl"
-    done = lines.read_bytes().count(b"\n") if lines.exists() else 0
+    done = max(told, lines.read_bytes().count(b"\n") if lines.exists() else 0)
     return Seen(time.monotonic() - begun, done, sum(spent.values()), head, workers, last)
 
 
