@@ -177,6 +177,7 @@ def compare_sweep(folder: Path, jobs: Sequence[Path]) -> None:
     """Set the jobs of a sweep side by side, in the sweep's own directory."""
     from bgm.comparison.compare import compare_runs
     from bgm.comparison.page import write_comparison
+    from bgm.comparison.publish import publish
     from bgm.comparison.runs import read_jobs
     from bgm.records.directory import RunDirectory
 
@@ -193,6 +194,7 @@ def compare_sweep(folder: Path, jobs: Sequence[Path]) -> None:
     status = RunDirectory(jobs[0]).read_status()
     sweep_dir = locate(str(status.config.get("output_dir"))) if status else folder
     _deliver(folder, sweep_dir, folder.glob("comparison.*"))
+    publish(comparison, folder, wanted)
 
 
 def benchmark(raw: DictConfig) -> int:
