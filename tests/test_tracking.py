@@ -6,6 +6,7 @@ import json
 import os
 import struct
 import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import wandb
 from conftest import NAMES, records
 from PIL import Image
 from wandb.proto import wandb_internal_pb2
+from wandb_server import serve
 
 from bgm.records.record import ImageRecord
 from bgm.records.summary import Summary
@@ -198,12 +200,71 @@ def test_a_run_that_goes_on_is_the_same_run(scored, shoot, tmp_path):
         name: record["status"] for name, record in records(tmp_path / "out").items()
     }
     assert second.history("images") == [3, 3]  # the third image, and the final figures
-    # Each part for itself would replace what W&B has of the run.
     command = outcome.out.splitlines()[-1].partition("to send it: ")[2]
-    assert command.startswith("WANDB_RESUME=allow ")
     assert all(part.name in command for part in parts)
     scored("data.images=1", "on_existing=overwrite")
     assert Stored(tmp_path / "out").run.run_id != first.run.run_id
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A W&B server, logged in to; W&B's own process looks at its environment only once."""
+    with serve() as (told, address):
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        wandb.teardown()
+        yield told
+        wandb.teardown()
+
+
+SMALL = ("tracking=wandb", "tracking.samples=0", "model=base", "outputs.types=[pha]")
+
+
+def test_online_a_run_goes_on_where_it_was(matte, server):
+    assert matte(*SMALL, "tracking.mode=online", "data.images=1").code == 0
+    ((run, lines),) = server.history.items()
+    begun = len(lines)
+    assert matte(*SMALL, "tracking.mode=online", "on_existing=resume").code == 0
+    assert server.history.keys() == {run}
+    assert server.ended == [(run, 0)] * 2
+    assert [line["_step"] for line in lines.values()] == list(range(len(lines))), "none replaced"
+    assert [line["images"] for line in lines.values() if "time/forward_ms" in line] == [1, 2, 3]
+    assert len(lines) > begun
+
+
+def test_what_was_kept_offline_is_sent_in_the_end_or_by_hand(matte, server, tmp_path):
+    outcome = matte(*SMALL, "tracking.sync=end", "data.images=1")
+    assert outcome.code == 0
+    assert "W&B has this run" in outcome.out
+    ((run, lines),) = server.history.items()
+    outcome = matte(*SMALL, "on_existing=resume")
+    command = outcome.out.splitlines()[-1].partition("to send it: ")[2]
+    assert command.count("offline-run-") == 1, "the other part was sent already"
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True, capture_output=True)
+    assert server.ended == [(run, 0)] * 2
+    assert [line["images"] for line in lines.values() if "time/forward_ms" in line] == [1, 2, 3]
+
+
+def test_what_cannot_be_sent_costs_nothing_but_a_warning(matte, server, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY")
+    monkeypatch.setenv("HOME", "/dev/null/home")
+    outcome = matte(*SMALL, "tracking.sync=end", "data.images=1")
+    assert outcome.code == 0
+    assert "W&B did not take this run (is this machine logged in?); try: " in outcome.out
+    assert not server.history
+
+
+def test_offline_nothing_is_sent_not_even_about_w_and_b_itself(server, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from bgm.records.summary import Summary; "
+        "from bgm.tracking import TRACKERS, RunInfo, TrackerSettings; "
+        "tracker = TRACKERS['wandb'](TrackerSettings()); "
+        "tracker.start(RunInfo(Path(sys.argv[1]), 0, {}, {})); "
+        "tracker.finish(Summary('finished', 0))"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
+    assert Stored(tmp_path).exit_code == 0
+    assert server.asked == []
 
 
 def test_the_table_goes_in_parts_and_is_forgotten(tmp_path):
@@ -244,7 +305,6 @@ def test_the_jobs_of_a_sweep_are_runs_of_one_group_tagged_with_their_overrides(m
     assert page.read_bytes() == (tmp_path / "out/comparison.html").read_bytes()
     command = outcome.out.splitlines()[-1].partition("to send it: ")[2]
     assert command.count("offline-run-") == 3
-    assert "WANDB_RESUME" not in command
     assert [run.run.run_group for run in runs] == ["out", "out"]
     assert len({run.run.run_id for run in runs}) == 2
     for run, pixels in zip(runs, (160, 1600), strict=True):

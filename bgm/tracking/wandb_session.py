@@ -43,7 +43,7 @@ class WandbSession:
         self._sync = settings.sync
         folder = Path(_given("DIR") or folder).absolute()
         mode = _given("MODE") or settings.mode
-        self._environment = _Environment(folder / "wandb", keep_config=mode != "offline")
+        self._environment = _Environment(folder / "wandb", is_offline=mode != "online")
         try:
             arguments = {**self._arguments(settings, folder, mode), "config": config}
             arguments |= {"id": _given("RUN_ID") or identity, "resume": _given("RESUME") or "allow"}
@@ -116,16 +116,19 @@ class _Environment:
 
     Args:
         folder: Where its files go.
-        keep_config: Whether it shall know what the person has configured for all runs.
+        is_offline: Whether nothing shall be sent. W&B then reports on itself all the same, and
+            waits for that at the end of the process; and it need not know what the person has
+            configured for all runs.
     """
 
-    def __init__(self, folder: Path, *, keep_config: bool) -> None:
+    def __init__(self, folder: Path, *, is_offline: bool) -> None:
         for name in [name for name in os.environ if name.startswith("WANDB_")]:
             if not os.environ[name]:
                 del os.environ[name]
-        parts = ["DATA", "CACHE"] if keep_config else ["DATA", "CACHE", "CONFIG"]
-        places = {f"WANDB_{part}_DIR": str(folder / part.lower()) for part in parts}
-        self._own = {name: place for name, place in places.items() if name not in os.environ}
+        parts = ["DATA", "CACHE", "CONFIG"] if is_offline else ["DATA", "CACHE"]
+        wanted = {f"WANDB_{part}_DIR": str(folder / part.lower()) for part in parts}
+        wanted |= {"WANDB_ERROR_REPORTING": "false"} if is_offline else {}
+        self._own = {name: value for name, value in wanted.items() if name not in os.environ}
         os.environ.update(self._own)
 
     def restore(self) -> None:

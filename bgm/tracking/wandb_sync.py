@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import shutil
 import subprocess
@@ -24,7 +23,8 @@ _SENT = ".wandb.synced"
 def unsent_parts(folder: Path, identity: str) -> list[Path]:
     """The directories of a run that wait to be sent, the oldest first.
 
-    There is one for each time that the run was begun or went on.
+    There is one for each time that the run was begun or went on. W&B puts them together if they
+    are sent in one command, or one after the other.
 
     Args:
         folder: Where W&B keeps its runs.
@@ -46,13 +46,10 @@ def command(parts: Sequence[Path]) -> str:
         parts: The directories of their parts; of many, those that hold them are named.
     """
     program = ["wandb"] if shutil.which("wandb") else [sys.executable, "-m", "wandb"]
-    runs = Counter(part.name.split("-", 3)[-1] for part in parts)
     paths = [shlex.quote(_from_here(part)) for part in parts]
     if len(parts) > _NAMED:
         paths = _patterns([part.parent for part in parts])
-    # Without it W&B takes each part for the whole run, and the last one replaces the others.
-    resume = "WANDB_RESUME=allow " if max(runs.values(), default=1) > 1 else ""
-    return resume + " ".join([shlex.join([*program, "sync"]), *paths])
+    return " ".join([shlex.join([*program, "sync"]), *paths])
 
 
 def _patterns(folders: Sequence[Path]) -> list[str]:
@@ -77,7 +74,6 @@ def send(parts: Sequence[Path]) -> bool:
     try:
         done = subprocess.run(
             [sys.executable, "-m", "wandb", "sync", *paths],
-            env={**os.environ, "WANDB_RESUME": "allow"},
             stdin=subprocess.DEVNULL,  # nobody is asked for a key
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -86,7 +86,7 @@ class WandbTracker:
         try:
             wandb = session.wandb
             table = wandb.Table(columns=list(info.headings), data=[list(row) for row in info.rows])
-            session.run.log({"comparison": table, "page": wandb.Html(str(info.page))})
+            session.run.log({"comparison": table, "page": wandb.Html(str(info.page), inject=False)})
             name = re.sub(r"[^\w.-]", "-", f"comparison-{self._settings.group}")
             artifact = wandb.Artifact(name, type="comparison")
             for file in info.files:
