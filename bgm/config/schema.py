@@ -43,7 +43,7 @@ Region = Enum("Region", ["auto", "whole", "unknown"])
 Provider = Enum("Provider", ["cpu", "cuda", "coreml", "directml"])
 WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
 WandbSync = Enum("WandbSync", ["none", "end"])
-BenchmarkPart = Enum("BenchmarkPart", ["network", "pipeline", "free", "codecs"])
+BenchmarkPart = Enum("BenchmarkPart", ["network", "pipeline", "free", "steps", "codecs"])
 
 AUTO = "auto"
 
