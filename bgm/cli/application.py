@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from bgm import __version__
-from bgm.cli.arguments import explain, tolerate
+from bgm.cli.arguments import as_typed, explain, tolerate
 from bgm.cli.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_SOME_FAILED
 from bgm.cli.folders import Folders
 from bgm.cli.output import lenient_output, print_error
@@ -102,7 +102,7 @@ def _run(command: Command) -> int:
         try:
             codes[0] = command.job(raw)
         except BgmError as error:
-            print_error(str(error))
+            print_error(as_typed(str(error), HydraConfig.get().overrides.task))
             Folders.remove_empty()
         return None
 

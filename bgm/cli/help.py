@@ -108,7 +108,7 @@ def _sections(
         )
         # The name is chosen together with the rest of the file.
         is_name = f"{package}.name"
-        yield title, [_line(config, says, key) for key in keys if key != is_name]
+        yield title, [_line(config, left[key], says, key) for key in keys if key != is_name]
         left = {key: value for key, value in left.items() if key not in keys}
     for name in (*_FILES_AT_THE_TOP, primary):
         file = files.file("", name)
@@ -120,7 +120,7 @@ def _sections(
         says = _Meanings(schema, [file], keys)
         if keys:
             title = "Everything else" if name == primary else file.title
-            yield title, [_line(config, says, key) for key in keys]
+            yield title, [_line(config, left[key], says, key) for key in keys]
         left = {key: value for key, value in left.items() if key not in keys}
 
 
@@ -194,10 +194,8 @@ _WORDS: dict[Any, list[str]] = {
 }
 
 
-def _line(config: DictConfig, says: _Meanings, key: str) -> Line:
-    raw = OmegaConf.to_container(config, resolve=False)
-    for part in key.split("."):
-        raw = raw[part]  # type: ignore[index,call-overload]
+def _line(config: DictConfig, raw: Any, says: _Meanings, key: str) -> Line:
+    """A setting, of which `raw` is what stands in the files."""
     if raw == MISSING:
         return Line(f"{key}=???", says.of(key))
     if "${now:" in str(raw):
@@ -205,7 +203,7 @@ def _line(config: DictConfig, says: _Meanings, key: str) -> Line:
     try:
         value = OmegaConf.select(config, key, throw_on_missing=False)
     except OmegaConfBaseException:
-        value = "???"
+        value = MISSING
     if OmegaConf.is_config(value):
         value = OmegaConf.to_container(value, resolve=True, enum_to_str=True)
     return Line(f"{key}={_shown(value)}", says.of(key))
