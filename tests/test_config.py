@@ -202,6 +202,10 @@ COMMANDS = {
     "bgm": (cli.MATTE, []),
     "bgm, of clips": (cli.MATTE, ["data=video", "outputs=video", "data.src=a", "data.bgr=b"]),
     "bgm-train": (cli.TRAIN, ["data.foregrounds=[a]", "data.backgrounds=[b]"]),
+    "bgm-train, of the refiner": (
+        cli.TRAIN,
+        ["data.foregrounds=[a]", "data.backgrounds=[b]", "stage=refine"],
+    ),
     "bgm-export": (cli.EXPORT, []),
     "bgm-benchmark": (cli.BENCHMARK, []),
     "bgm-evaluate": (cli.EVALUATE, ["pred=a", "true=b"]),

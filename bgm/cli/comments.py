@@ -42,7 +42,7 @@ class ConfigFile:
         above: list[tuple[int, str]] = [(-1, self._package)]
         for line in self._text.splitlines():
             match = _LINE.match(line)
-            if match is None:
+            if match is None or line.startswith("defaults:"):
                 continue
             indent = len(match["indent"])
             while above[-1][0] >= indent:
@@ -52,6 +52,10 @@ class ConfigFile:
             comment = _COMMENT.search(match["rest"])
             found[key] = comment["text"].strip() if comment is not None else ""
         return found
+
+    def tells(self, key: str) -> bool:
+        """Whether it has a key, or what that is in."""
+        return key in self.comments or key.rpartition(".")[0] in self.comments
 
     @cached_property
     def _text(self) -> str:

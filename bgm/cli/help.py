@@ -91,14 +91,7 @@ def _sections(
     for group, choice in choices.items():
         if group in _DESCRIBED:
             yield f"{group}={_shown(choice)}", _described(files, group)
-    by_package: dict[str, list[str]] = {}
-    for group, choice in choices.items():
-        if group in _DESCRIBED:
-            continue
-        file = files.file(group, str(choice))
-        package = group if file is None else next(iter(file.comments), group).partition(".")[0]
-        by_package.setdefault(package, []).append(group)
-    for package, groups in by_package.items():
+    for package, groups in _by_package(files, choices).items():
         keys = [key for key in left if key.partition(".")[0] == package]
         told = [file for g in groups for file in _files(files, g, choices[g])]
         says = _Meanings(schema, told, keys)
@@ -107,21 +100,29 @@ def _sections(
             for group in groups
         )
         # The name is chosen together with the rest of the file.
-        is_name = f"{package}.name"
-        yield title, [_line(config, left[key], says, key) for key in keys if key != is_name]
-        left = {key: value for key, value in left.items() if key not in keys}
+        shown = [key for key in keys if key != f"{package}.name"]
+        yield title, [_line(config, left.pop(key), says, key) for key in shown]
+        left.pop(f"{package}.name", None)
     for name in (*_FILES_AT_THE_TOP, primary):
         file = files.file("", name)
-        if file is None:
-            continue
-        keys = [
-            key for key in left if key in file.comments or key.rpartition(".")[0] in file.comments
-        ]
-        says = _Meanings(schema, [file], keys)
+        told = [] if file is None else [file]
+        is_last = name == primary
+        keys = [key for key in left if is_last or any(one.tells(key) for one in told)]
+        says = _Meanings(schema, told, keys)
         if keys:
-            title = "Everything else" if name == primary else file.title
-            yield title, [_line(config, left[key], says, key) for key in keys]
-        left = {key: value for key, value in left.items() if key not in keys}
+            title = "Everything else" if file is None or is_last else file.title
+            yield title, [_line(config, left.pop(key), says, key) for key in keys]
+
+
+def _by_package(files: ConfigFiles, choices: dict[str, Any]) -> dict[str, list[str]]:
+    """The groups that set keys of each package: most of them those of their own name."""
+    found: dict[str, list[str]] = {}
+    for group, choice in choices.items():
+        if group not in _DESCRIBED:
+            file = files.file(group, str(choice))
+            package = group if file is None else next(iter(file.comments), group).partition(".")[0]
+            found.setdefault(package, []).append(group)
+    return found
 
 
 def _described(files: ConfigFiles, group: str) -> list[Line]:
