@@ -194,7 +194,7 @@ def compare_sweep(folder: Path, jobs: Sequence[Path]) -> None:
     status = RunDirectory(jobs[0]).read_status()
     sweep_dir = locate(str(status.config.get("output_dir"))) if status else folder
     _deliver(folder, sweep_dir, folder.glob("comparison.*"))
-    publish(comparison, folder, wanted)
+    publish(comparison, folder, jobs, wanted)
 
 
 def benchmark(raw: DictConfig) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,15 @@ from bgm.tracking import TRACKERS, ComparisonInfo, ComparisonTracker, TrackerSet
 log = logging.getLogger(__name__)
 
 
-def publish(comparison: Comparison, folder: Path, settings: Mapping[str, Any]) -> None:
+def publish(
+    comparison: Comparison, folder: Path, jobs: Sequence[Path], settings: Mapping[str, Any]
+) -> None:
     """Tell the tracker, if there is one that wants to know; its troubles are not the sweep's.
 
     Args:
         comparison: The comparison.
         folder: Where it was written to.
+        jobs: Directories of the jobs on this machine.
         settings: Those of a job, by dotted key.
     """
     tracking = {
@@ -31,7 +34,7 @@ def publish(comparison: Comparison, folder: Path, settings: Mapping[str, Any]) -
         if key.startswith("tracking.")
     }
     make = TRACKERS.get(str(tracking.get("name")))
-    identity = _identity(comparison)
+    identity = _identity(jobs)
     if make is None or identity is None:
         return
     try:
@@ -46,26 +49,27 @@ def publish(comparison: Comparison, folder: Path, settings: Mapping[str, Any]) -
             )
         )
         if isinstance(tracker, ComparisonTracker):
-            tracker.comparison(_info(comparison, folder, identity))
+            tracker.comparison(_info(comparison, folder, jobs, identity))
     except Exception as error:  # whatever it is, the comparison is on disk
         log.warning("%s was not told of the comparison: %s", tracking["name"], error)
         log.debug("trace", exc_info=error)
 
 
-def _info(comparison: Comparison, folder: Path, identity: str) -> ComparisonInfo:
+def _info(
+    comparison: Comparison, folder: Path, jobs: Sequence[Path], identity: str
+) -> ComparisonInfo:
     page = folder / PAGE
     rows = [
         [cell.text or None if cell.value is None else cell.value for cell in row]
         for row in run_rows(comparison)
     ]
     files = sorted(folder.glob(f"{page.stem}.*"))
-    runs = [run.path for run in comparison.runs]
-    return ComparisonInfo(folder, identity, headings(comparison), rows, files, page, runs)
+    return ComparisonInfo(folder, identity, headings(comparison), rows, files, page, jobs)
 
 
-def _identity(comparison: Comparison) -> str | None:
-    """What the comparison is known by, now and when the sweep goes on: after its first run."""
-    for path in (run.path for run in comparison.runs):
+def _identity(jobs: Sequence[Path]) -> str | None:
+    """What the comparison is known by, now and when the sweep goes on: after its first job."""
+    for path in jobs:
         try:
             run = RunDirectory(path).read_run()
         except RecordError:

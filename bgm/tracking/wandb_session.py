@@ -103,10 +103,7 @@ class WandbSession:
     def _may_log_in(self, quiet: Any) -> bool:
         """Whether there is a key, or what else stands for one; W&B itself would ask for it."""
         self.wandb.setup(settings=quiet)
-        try:
-            return bool(self.wandb.login(prompt=False))
-        except TypeError:  # before W&B could be told not to ask
-            return self.wandb.api.api_key is not None
+        return bool(self.wandb.login(prompt=False))
 
 
 class _Environment:
