@@ -21,6 +21,7 @@ from wandb_server import serve
 from bgm.records.record import ImageRecord
 from bgm.records.summary import Summary
 from bgm.tracking import TRACKERS, RunInfo, TrackerSettings
+from bgm.tracking.wandb_sync import command, unsent_runs
 
 BLOCK = 32768
 
@@ -252,6 +253,20 @@ def test_what_cannot_be_sent_costs_nothing_but_a_warning(matte, server, monkeypa
     assert outcome.code == 0
     assert "W&B did not take this run (is this machine logged in?); try: " in outcome.out
     assert not server.history
+
+
+def test_many_runs_are_named_by_patterns(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "two words"
+    for number in ("", *"012345"):
+        part = root / number / f"wandb/offline-run-20261125_100000-{number or 'sweep'}"
+        part.mkdir(parents=True)
+        (part / "run.wandb").touch()
+    parts = [*unsent_runs([root]), *unsent_runs([root / number for number in "012345"])]
+    said = command(parts)
+    assert said.endswith(" sync 'two words/wandb' 'two words'/*/wandb")
+    shown = subprocess.run(f"{said} --dry-run", shell=True, capture_output=True, check=True)
+    assert b"Would sync 7 run(s)" in shown.stderr
 
 
 def test_offline_nothing_is_sent_not_even_about_w_and_b_itself(server, tmp_path):
