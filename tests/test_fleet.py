@@ -157,7 +157,7 @@ def test_a_picture_that_kills_its_worker_every_time_fails_alone(
     assert "its worker died" in failed["product/copy09"]
     assert not (tmp_path / "out/records").exists()
     assert not list((tmp_path / "out").rglob("*.part"))
-    pictures = list((tmp_path / "out/wandb").rglob("media/images/*.png"))
+    pictures = list((tmp_path / "out/wandb").rglob("media/images/samples_*.png"))
     assert len(pictures) == 3
     with Image.open(pictures[0]) as strip:
         assert strip.height == 180
