@@ -180,6 +180,9 @@ def compare_sweep(folder: Path, jobs: Sequence[Path]) -> None:
     from bgm.comparison.runs import read_jobs
     from bgm.records.directory import RunDirectory
 
+    jobs = [job for job in jobs if not _only_examined(job)]
+    if not jobs:
+        return
     runs = read_jobs(jobs)
     # Those of a sweep are the same in all of its jobs; what was refused may be anything.
     wanted = next((run.settings for run in runs if not run.failed), {})
@@ -193,6 +196,14 @@ def compare_sweep(folder: Path, jobs: Sequence[Path]) -> None:
     status = RunDirectory(jobs[0]).read_status()
     sweep_dir = locate(str(status.config.get("output_dir"))) if status else folder
     _deliver(folder, sweep_dir, folder.glob("comparison.*"))
+
+
+def _only_examined(job: Path) -> bool:
+    """Whether a job of a sweep was a dry run, of which there are no mattes to compare."""
+    from bgm.records.directory import RunDirectory
+
+    status = RunDirectory(job).read_status()
+    return status is not None and bool(status.config.get("dry_run"))
 
 
 def benchmark(raw: DictConfig) -> int:

@@ -317,6 +317,10 @@ class Config(ExperimentSettings):
                     f"outputs.{name}.format={chosen} is for clips; add data=video, or leave out "
                     "outputs=video"
                 )
+        if self.dry_run and self.objective is not None:
+            raise ConfigError(
+                "dry_run=true mattes nothing, so objective has no figures; leave one out"
+            )
         if self.dry_run and self.data.kind is DataKind.video:
             raise ConfigError("dry_run=true examines pictures, not clips")
         for key in ("fgr", "trimap"):

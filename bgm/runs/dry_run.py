@@ -21,6 +21,7 @@ from bgm.records.alignments import Alignments
 from bgm.records.atomic import in_words
 from bgm.records.directory import RunDirectory
 from bgm.records.examination import Examination
+from bgm.records.siblings import jobs_beside
 from bgm.runs import steps
 from bgm.runs.plan import make_plan
 from bgm.runs.plates import make_plates
@@ -62,7 +63,7 @@ def _examine_all(config: Config, pairs: Sequence[Pair], working: Path) -> list[E
     dataset = ZipDataset(
         pairs,
         align=True,
-        alignments=Alignments(working),
+        alignments=Alignments(working, jobs_beside(working)),
         resize_background=config.data.resize_background,
         max_pixels=config.data.max_pixels,
     )

@@ -19,7 +19,7 @@ from bgm.inference.fallback import Fallback
 from bgm.inference.matting import Matting
 from bgm.outputs import LayerBuilder, PictureFolders, Sink
 from bgm.records.alignments import Alignments
-from bgm.records.directory import STATUS_FILE
+from bgm.records.siblings import jobs_beside
 from bgm.runs import steps
 from bgm.runs.build import samples_wanted
 from bgm.runs.interruption import StopRequest
@@ -144,6 +144,4 @@ def known_alignments(run: Run) -> Alignments:
     """What this run, the run that it repeats and the other jobs of its sweep found before."""
     repeat, working = run.plan.config.repeat, run.directory.working
     earlier = [locate(repeat)] if repeat is not None else []
-    if (working / STATUS_FILE).exists():
-        earlier += [path.parent for path in working.parent.glob(f"*/{STATUS_FILE}")]
-    return Alignments(working, earlier)
+    return Alignments(working, earlier + jobs_beside(working))

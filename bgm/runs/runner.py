@@ -27,12 +27,13 @@ from bgm.runs.clips import ClipWork
 from bgm.runs.engines import Engine, LocalEngine
 from bgm.runs.interruption import StopRequest
 from bgm.runs.plan import Plan, make_plan
-from bgm.runs.plates import make_plates
+from bgm.runs.plates import Stills, make_plates
 from bgm.runs.preflight import create_output_dir, warn_of_little_space
 from bgm.runs.provenance import describe
 from bgm.runs.repeat import check_same
 from bgm.runs.resume import remove_partial_files, split
 from bgm.runs.reuse import Reuse
+from bgm.runs.suspects import judge
 from bgm.storage import locate
 from bgm.tracking import Preview, RunInfo, Tracker
 
@@ -63,7 +64,7 @@ class Run:
     earlier: dict[str, list[str]]
     matting: Matting
     trackers: list[Tracker]
-    made: dict[str, list[object]]
+    made: dict[str, Stills]
     clips: ClipWork | None = None
     reuse: Reuse | None = None
 
@@ -148,6 +149,8 @@ def _open(plan: Plan, matting: Matting, working: Path | None, *, console: bool) 
         if made:
             _check_repeats(plan, matting)
         pairs, done, clips = split(plan, directory, matting.checkpoint)
+        for record in done:
+            judge(record, config.suspect_above)
         overwrites = config.on_existing is OnExisting.overwrite
         earlier = directory.remember_files() if overwrites else {}
         remove_partial_files(plan.output_dir, [spec.type for spec in plan.specs])
