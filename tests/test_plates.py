@@ -256,7 +256,7 @@ def test_a_median_takes_no_more_than_so_many_and_keeps_16_bits(tmp_path):
         (["data.plate=time", f"data.bgr={PLATE}"], "is one file"),
         (["data.match_exposure=perhaps"], "data.match_exposure"),
         (["dry_run=maybe"], "dry_run"),
-        (["dry_run=true", "objective=[seconds]"], "mattes nothing"),
+        (["dry_run=true", "objective=[total_ms]"], "mattes nothing"),
     ],
     ids=["choice", "both", "file", "exposure", "dry", "objective"],
 )

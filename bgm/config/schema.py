@@ -157,8 +157,8 @@ class DataConfig(ClipDataConfig):
                 f"data.plate={self.plate.name} chooses among backgrounds, but data.bgr=median "
                 "makes them of the photographs; leave one out"
             )
-        if self.kind is DataKind.video and (self.match_exposure or self.plate.name != "name"):
-            raise ConfigError("data.match_exposure and data.plate are for pictures, not for clips")
+        if self.kind is DataKind.video and self.plate is not PlateChoice.name:
+            raise ConfigError("data.plate is for pictures, not for clips")
 
 
 def _takes(name: str, channels: int, bits: int) -> bool:
@@ -285,7 +285,7 @@ class Config(ExperimentSettings):
     on_existing: OnExisting = OnExisting.error
     on_error: OnError = OnError["continue"]
     on_suspect: OnSuspect = OnSuspect.note
-    suspect_above: float = 0.8
+    suspect_above: float = 0.7
     dry_run: bool = False
     repeat: str | None = None
     output_dir: str = MISSING
@@ -321,8 +321,11 @@ class Config(ExperimentSettings):
             raise ConfigError(
                 "dry_run=true mattes nothing, so objective has no figures; leave one out"
             )
-        if self.dry_run and self.data.kind is DataKind.video:
-            raise ConfigError("dry_run=true examines pictures, not clips")
+        if is_video and self.on_suspect is not OnSuspect.note:
+            raise ConfigError(
+                f"on_suspect={self.on_suspect.name} is for pictures: a clip keeps all its frames; "
+                "leave it out"
+            )
         for key in ("fgr", "trimap"):
             if getattr(self.data, key) is not None and self.data.pha is None:
                 raise ConfigError(f"data.{key} is for scoring, which needs data.pha too")

@@ -48,6 +48,7 @@ class ConsoleTracker:
         self._begun = 0
         self._failed: list[str] = []
         self._suspects: list[tuple[float, str]] = []
+        self._checked = 0
         self._started = time.perf_counter()
         self._said = 0.0
         self._progress = Progress(
@@ -91,6 +92,7 @@ class ConsoleTracker:
             log.info("%s %s: %s, %.2f %s/s", done, name, record.status, speed, self._run.unit)
 
     def _note_suspect(self, record: ImageRecord) -> None:
+        self._checked += record.check is not None
         if record.check is not None and record.check.needs_eyes:
             self._suspects.append((record.check.suspicion, printable(record.name)))
 
@@ -121,7 +123,7 @@ class ConsoleTracker:
             worst = sorted(self._suspects, key=lambda one: (-one[0], one[1]))
             named = ", ".join(f"{name} ({suspicion:.2f})" for suspicion, name in worst[:_NAMED])
             more = f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
-            log.warning("these %d of %d need eyes: %s%s", len(worst), self._done, named, more)
+            log.warning("these %d of %d need eyes: %s%s", len(worst), self._checked, named, more)
         if summary.status == "interrupted":
             log.info("the same command with on_existing=resume does what is missing")
         where = f"Files are in {printable(str(self._run.output_dir))}"
