@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from bgm.cli.application import Command, is_job_of_sweep, run_application
 from bgm.cli.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED
 from bgm.cli.output import print_error
+from bgm.config.composing import ComposeConfig
 from bgm.config.engine import EngineName
 from bgm.config.export import ExportConfig
 from bgm.config.schema import BenchmarkConfig, CompareConfig, Config, EvaluateConfig, to_plain
@@ -55,6 +56,11 @@ def main_train() -> NoReturn:
 def main_export() -> NoReturn:
     """Run the command `bgm-export`."""
     sys.exit(run_application(EXPORT))
+
+
+def main_compose() -> NoReturn:
+    """Run the command `bgm-compose`."""
+    sys.exit(run_application(COMPOSE))
 
 
 def matte(raw: DictConfig) -> int:
@@ -258,11 +264,32 @@ def export(raw: DictConfig) -> int:
     return EXIT_SOME_FAILED if any(file.failures for file in files) else EXIT_DONE
 
 
+def compose(raw: DictConfig) -> int:
+    """Make a test set of cut-outs and photographs.
+
+    Args:
+        raw: The composed configuration.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BgmError: There is nothing to compose, or a set is in the way.
+    """
+    config = parse_config(raw, ComposeConfig)
+    from bgm.training.composed import compose_set
+
+    command = shlex.join(["bgm-compose", *HydraConfig.get().overrides.task])
+    whole = compose_set(config, _working_dir(), to_plain(config), command)
+    return EXIT_DONE if whole else EXIT_SOME_FAILED
+
+
 MATTE = Command(matte, "bgm", Config, value_of_job, compare_sweep)
 EVALUATE = Command(evaluate, "evaluate", EvaluateConfig)
 COMPARE = Command(compare, "compare", CompareConfig)
 BENCHMARK = Command(benchmark, "benchmark", BenchmarkConfig)
 TRAIN = Command(train, "train", TrainConfig)
+COMPOSE = Command(compose, "compose", ComposeConfig)
 EXPORT = Command(export, "export", ExportConfig)
 
 

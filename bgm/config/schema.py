@@ -109,9 +109,22 @@ class RuntimeConfig:
 
 
 @dataclass
+class SetFolders:
+    """What the folders of a set are called; a file may stand for a folder, null for none."""
+
+    src: str = "src"
+    bgr: str = "bgr"
+    pha: str | None = "pha"
+    fgr: str | None = "fgr"
+    trimap: str | None = "trimap"
+
+
+@dataclass
 class DataConfig(ClipDataConfig):
     """Where the photographs are, and how they are prepared."""
 
+    root: str | None = None
+    folders: SetFolders = field(default_factory=SetFolders)
     src: str = MISSING
     bgr: str = MISSING
     pha: str | None = None
