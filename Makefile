@@ -10,12 +10,13 @@ TOO_OLD := bgm needs Python 3.10 or newer: make PYTHON=python3.11 ...
 demo: $(VENV)/.runs
 	@$(BIN)/bgm data=demo
 
+# Tests run side by side, a core for each; those of one file mostly in one process.
 test: $(VENV)/.develops
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; false; }
-	$(BIN)/python -m pytest -m "not slow"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist worksteal
 
 # Thousands of images: that memory does not grow. Takes several minutes.
 soak: $(VENV)/.develops

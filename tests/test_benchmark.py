@@ -25,6 +25,7 @@ def test_every_part_is_measured_on_both_sides(benchmark, tmp_path):
     assert outcome.code == 0, outcome.err
     for text in ("network alone", "files to files", "network free", "encode PNG level 1, bgm"):
         assert text in outcome.out
+    assert "one image, alone" in outcome.out
     content = json.loads((tmp_path / "bench/benchmark.json").read_text())
     figures = {(figure["part"], figure["side"]): figure for figure in content["figures"]}
     assert len(figures) == 6
@@ -35,12 +36,19 @@ def test_every_part_is_measured_on_both_sides(benchmark, tmp_path):
     assert ours["speedup"] == pytest.approx(theirs["median_ms"] / ours["median_ms"], rel=0.05)
     assert theirs["speedup"] == 1
     assert figures["free", "bgm"]["median_ms"] < ours["median_ms"]
+    steps = {step["step"]: step for step in content["steps"]}
+    assert list(steps) == ["decode", "copies", "network", "layers", "encode"]
+    for step in steps.values():
+        assert 0 <= step["low_ms"] <= step["median_ms"] <= step["high_ms"]
+    assert 0 < steps["network"]["low_ms"] < figures["network", "bgm"]["high_ms"] * 10
+    assert min(steps[name]["low_ms"] for name in ("decode", "layers", "encode")) > 0
     assert {"torch", "bgm"} <= set(content["versions"])
     assert content["machine"]["threads"] >= 1
     rows = list(csv.DictReader((tmp_path / "bench/benchmark.csv").open()))
     assert [float(row["median_ms"]) for row in rows] == [f["median_ms"] for f in content["figures"]]
     run = json.loads((tmp_path / "bench/run.json").read_text())
     assert run["summary"]["figures"]["network/bgm"] == figures["network", "bgm"]
+    assert run["summary"]["figures"]["steps/network"] == steps["network"]
     assert not list((tmp_path / "bench").glob("scratch-*"))
 
 

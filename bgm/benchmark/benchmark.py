@@ -7,8 +7,9 @@ import json
 import logging
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from bgm.benchmark.codecs import CodecFigures, measure_codecs
-from bgm.benchmark.contender import BGM, REFERENCE, Contender, Shots
+from bgm.benchmark.contender import BGM, REFERENCE, Contender, Measurement, Shots
+from bgm.benchmark.steps import StepFigures, sum_up_steps
 from bgm.config.schema import BenchmarkConfig, BenchmarkPart, demo_path
 from bgm.data import find_pairs, read_alpha, read_image
 from bgm.inference.device import default_threads, select_device
@@ -37,6 +39,8 @@ _WHAT = {
     BenchmarkPart.free: "network free",
 }
 
+_QUICK = 3  # times as many rounds of what is over at once
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -50,6 +54,7 @@ class Figures:
         high_ms: The slowest round.
         images_per_second: By the median.
         peak_mib: Largest resident size, above that after importing the libraries, in MiB.
+        device_peak_mib: Most memory that torch held on a CUDA device, in MiB; None elsewhere.
         speedup: How many times as fast as the reference; None without one.
     """
 
@@ -60,12 +65,26 @@ class Figures:
     high_ms: float
     images_per_second: float
     peak_mib: float
+    device_peak_mib: float | None = None
     speedup: float | None = None
 
 
-def run_benchmark(
-    config: BenchmarkConfig, output_dir: Path, resolved: dict[str, Any]
-) -> tuple[list[Figures], list[CodecFigures]]:
+@dataclass
+class Report:
+    """What was measured.
+
+    Attributes:
+        figures: The parts, bgm's and the reference's.
+        steps: The steps of one image, bgm's.
+        codecs: Ways to decode and encode.
+    """
+
+    figures: list[Figures] = field(default_factory=list)
+    steps: list[StepFigures] = field(default_factory=list)
+    codecs: list[CodecFigures] = field(default_factory=list)
+
+
+def run_benchmark(config: BenchmarkConfig, output_dir: Path, resolved: dict[str, Any]) -> Report:
     """Measure, print, write `benchmark.json` and `benchmark.csv`, tell the trackers.
 
     Args:
@@ -87,15 +106,16 @@ def run_benchmark(
     for tracker in trackers:
         tracker.start(RunInfo(output_dir, config.images, resolved, facts))
     try:
-        figures, codecs = _measure_all(config, output_dir)
+        report = _measure_all(config, output_dir)
     except Exception as error:
         _finish(Summary("failed", config.images, error=str(error)), directory, trackers)
         raise
-    _write(figures, codecs, {**facts, "config": resolved}, output_dir)
-    _print(config, figures, codecs, facts["machine"])
-    named = {f"{f.part}/{f.side}": asdict(f) for f in figures}
+    _write(report, {**facts, "config": resolved}, output_dir)
+    _print(config, report, facts["machine"])
+    named = {f"{f.part}/{f.side}": asdict(f) for f in report.figures}
+    named |= {f"steps/{step.step}": asdict(step) for step in report.steps}
     _finish(Summary("finished", config.images, figures=named), directory, trackers)
-    return figures, codecs
+    return report
 
 
 def _finish(summary: Summary, directory: RunDirectory, trackers: list[Tracker]) -> None:
@@ -104,16 +124,18 @@ def _finish(summary: Summary, directory: RunDirectory, trackers: list[Tracker]) 
         tracker.finish(summary)
 
 
-def _measure_all(
-    config: BenchmarkConfig, output_dir: Path
-) -> tuple[list[Figures], list[CodecFigures]]:
+def _measure_all(config: BenchmarkConfig, output_dir: Path) -> Report:
+    report = Report()
     with tempfile.TemporaryDirectory(dir=output_dir, prefix="scratch-") as scratch:
         shots = make_shots(Path(scratch), config)
-        figures = list(_measure(config, shots, Path(scratch)))
-        if BenchmarkPart.codecs not in config.parts:
-            return figures, []
-        photograph = min(shots.src.iterdir())
-        return figures, measure_codecs(photograph, _cutout(config), config.rounds)
+        with _contenders(config, shots, Path(scratch)) as sides:
+            report.figures = list(_measure(config, sides))
+            if BenchmarkPart.steps in config.parts:
+                report.steps = _measure_steps(config, sides[BGM])
+        if BenchmarkPart.codecs in config.parts:
+            photograph = min(shots.src.iterdir())
+            report.codecs = measure_codecs(photograph, _cutout(config), config.rounds)
+    return report
 
 
 def make_shots(folder: Path, config: BenchmarkConfig) -> Shots:
@@ -146,30 +168,45 @@ def _cutout(config: BenchmarkConfig) -> NDArray[np.uint8]:
     return pixels
 
 
-def _measure(config: BenchmarkConfig, shots: Shots, scratch: Path) -> Iterator[Figures]:
-    parts = [part for part in _WHAT if part in config.parts]
-    if not parts:
-        return
-    sides = {BGM: Contender(BGM, config, shots, scratch / "bgm")}
-    if config.reference:
+@contextmanager
+def _contenders(
+    config: BenchmarkConfig, shots: Shots, scratch: Path
+) -> Iterator[dict[str, Contender]]:
+    """Both sides, or bgm alone; none if what is to be measured needs none."""
+    compared = any(part in config.parts for part in _WHAT)
+    sides = {}
+    if compared or BenchmarkPart.steps in config.parts:
+        sides[BGM] = Contender(BGM, config, shots, scratch / "bgm")
+    if compared and config.reference:
         sides[REFERENCE] = Contender(REFERENCE, config, shots, scratch / "reference")
     try:
-        for part in parts:
-            rounds = config.rounds * (3 if part is BenchmarkPart.network else 1)
-            log.info("%s: %d rounds of %s", _WHAT[part], rounds, " and ".join(sides))
-            found: dict[str, list[Any]] = {side: [] for side in sides}
-            for turn in range(1 + rounds):
-                for side, contender in sides.items():
-                    measurement = contender.measure(part.name)
-                    if turn:  # the first warms up
-                        found[side].append(measurement)
-            yield from _sum_up(part, found)
+        yield sides
     finally:
         for contender in sides.values():
             contender.close()
 
 
-def _sum_up(part: BenchmarkPart, found: dict[str, list[Any]]) -> Iterator[Figures]:
+def _measure(config: BenchmarkConfig, sides: dict[str, Contender]) -> Iterator[Figures]:
+    for part in [part for part in _WHAT if part in config.parts]:
+        rounds = config.rounds * (_QUICK if part is BenchmarkPart.network else 1)
+        log.info("%s: %d rounds of %s", _WHAT[part], rounds, " and ".join(sides))
+        found: dict[str, list[Measurement]] = {side: [] for side in sides}
+        for turn in range(1 + rounds):
+            for side, contender in sides.items():
+                measurement = contender.measure(part.name)
+                if turn:  # the first warms up
+                    found[side].append(measurement)
+        yield from _sum_up(part, found)
+
+
+def _measure_steps(config: BenchmarkConfig, contender: Contender) -> list[StepFigures]:
+    rounds = config.rounds * _QUICK
+    log.info("one image step by step: %d rounds", rounds)
+    found = [contender.measure(BenchmarkPart.steps.name).steps for _ in range(1 + rounds)]
+    return sum_up_steps([times for times in found[1:] if times is not None])
+
+
+def _sum_up(part: BenchmarkPart, found: dict[str, list[Measurement]]) -> Iterator[Figures]:
     medians = {side: statistics.median(m.seconds for m in ms) for side, ms in found.items()}
     for side, measurements in found.items():
         times = [measurement.seconds * 1000 for measurement in measurements]
@@ -182,18 +219,17 @@ def _sum_up(part: BenchmarkPart, found: dict[str, list[Any]]) -> Iterator[Figure
             high_ms=round(max(times), 1),
             images_per_second=round(1 / medians[side], 2),
             peak_mib=max(measurement.peak_mib for measurement in measurements),
+            device_peak_mib=max(
+                (m.device_peak_mib for m in measurements if m.device_peak_mib is not None),
+                default=None,
+            ),
             speedup=None if slow is None else round(slow / medians[side], 2),
         )
 
 
-def _write(
-    figures: Sequence[Figures],
-    codecs: Sequence[CodecFigures],
-    facts: dict[str, Any],
-    output_dir: Path,
-) -> None:
-    rows = [asdict(figure) for figure in figures]
-    content = {"figures": rows, "codecs": [asdict(codec) for codec in codecs], **facts}
+def _write(report: Report, facts: dict[str, Any], output_dir: Path) -> None:
+    content = {**asdict(report), **facts}
+    rows = content["figures"]
     path = output_dir / "benchmark.json"
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
@@ -202,12 +238,7 @@ def _write(
         writer.writerows(rows)
 
 
-def _print(
-    config: BenchmarkConfig,
-    figures: Sequence[Figures],
-    codecs: Sequence[CodecFigures],
-    machine: dict[str, Any],
-) -> None:
+def _print(config: BenchmarkConfig, report: Report, machine: dict[str, Any]) -> None:
     console = rich.get_console()
     console.print(
         f"{config.width}x{config.height}, {config.backbone.name.name}, {config.precision.name}, "
@@ -217,20 +248,30 @@ def _print(
     table = Table(title="ms per image: the median, then the fastest and slowest round")
     for heading in ("", "bgm", "reference", "faster", "images/s", "peak MiB"):
         table.add_column(heading, justify="right" if heading else "left")
-    by_part = {(figure.part, figure.side): figure for figure in figures}
+    by_part = {(figure.part, figure.side): figure for figure in report.figures}
     for part, what in _WHAT.items():
         ours, theirs = (by_part.get((part.name, side)) for side in (BGM, REFERENCE))
         if ours is not None:
             factor = "" if ours.speedup is None else f"{ours.speedup:.2f}x"
             speed, peak = f"{ours.images_per_second:.2f}", f"{ours.peak_mib:.0f}"
+            if ours.device_peak_mib is not None:
+                peak += f" + {ours.device_peak_mib:.0f} on the device"
             table.add_row(what, _spread(ours), _spread(theirs), factor, speed, peak)
-    if figures:
+    if report.figures:
         console.print(table)
-    if codecs:
+    if report.steps:
+        table = Table("step", title="one image, alone: ms, the median, then the extremes")
+        table.add_column("ms", justify="right")
+        table.add_column("", justify="right")
+        for step in report.steps:
+            spread = f"{step.low_ms:.1f}-{step.high_ms:.1f}"
+            table.add_row(step.step, f"{step.median_ms:.1f}", spread)
+        console.print(table)
+    if report.codecs:
         table = Table("codec", title="one image, one thread")
         table.add_column("ms", justify="right")
         table.add_column("kB", justify="right")
-        for codec in codecs:
+        for codec in report.codecs:
             table.add_row(codec.what, f"{codec.ms:.1f}", f"{codec.kilobytes:.0f}")
         console.print(table)
 

@@ -8,14 +8,17 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bgm.config.schema import BenchmarkConfig
 from bgm.errors import BgmError
+
+if TYPE_CHECKING:
+    from bgm.benchmark.steps import StepTimes
 
 BGM, REFERENCE = "bgm", "reference"
 
@@ -41,10 +44,14 @@ class Measurement:
         seconds: For one image.
         peak_mib: Largest resident size meanwhile, in MiB, above that after the libraries were
             imported.
+        device_peak_mib: Most memory that torch held on a CUDA device, in MiB; None elsewhere.
+        steps: What its steps took, if they were measured.
     """
 
     seconds: float
     peak_mib: float
+    device_peak_mib: float | None = None
+    steps: StepTimes | None = None
 
 
 class Contender:
@@ -69,7 +76,7 @@ class Contender:
         theirs.close()
 
     def measure(self, part: str) -> Measurement:
-        """Measure one part once: `network`, `pipeline` or `free`.
+        """Measure one part once: `network`, `pipeline`, `free` or `steps`.
 
         Raises:
             BgmError: The settings do not fit this machine.
@@ -121,19 +128,24 @@ def _serve(
                 imported_mib = resident_mib()
                 measured = create_side(side, config, shots)
             with MemoryMeter(measured.device) as memory:
-                seconds = _time(measured, part, scratch)
-            pipe.send(Measurement(seconds, round(memory.peak_mib - imported_mib, 1)))
+                seconds, steps = _time(measured, part, scratch)
+            peak = round(memory.peak_mib - imported_mib, 1)
+            pipe.send(Measurement(seconds, peak, memory.device_peak_mib, steps))
         except BgmError as error:
             pipe.send(error)
         except Exception:
             pipe.send(RuntimeError(traceback.format_exc()))
 
 
-def _time(measured: Any, part: str, scratch: Path) -> float:
+def _time(measured: Any, part: str, scratch: Path) -> tuple[float, StepTimes | None]:
+    """Seconds for one image; and of its steps, if those are what is measured."""
     if part == "network":
         started = time.perf_counter()
         measured.run_network()
-        return time.perf_counter() - started
+        return time.perf_counter() - started, None
     shutil.rmtree(scratch, ignore_errors=True)
+    if part == "steps":
+        steps: StepTimes = measured.run_steps(scratch)
+        return sum(asdict(steps).values()) / 1000, steps
     seconds: float = measured.run_pipeline(scratch, free=part == "free")
-    return seconds
+    return seconds, None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bgm.benchmark.contender import REFERENCE, Shots
 from bgm.benchmark.reference import ReferenceNetwork, read_tensor, run_reference
+from bgm.benchmark.steps import Steps, StepTimes
 from bgm.config.schema import BenchmarkConfig, Config, DataConfig, TrackingConfig
 from bgm.data import find_pairs, read_image
 from bgm.errors import CheckpointError, PredictionError
@@ -140,10 +141,15 @@ class Bgm:
         self._matting = load(config, plain=False)
         self.device = self._matting.device
         first = find_pairs(shots.src, shots.bgr).pairs[0]
+        self._steps = Steps(self._config, self._matting, first)
         self._pair = [
             torch.from_numpy(read_image(path)).permute(2, 0, 1) for path in (first.src, first.bgr)
         ]
         self._free = Matting(FreePredictor(self._matting(*self._pair), self.device), None)
+
+    def run_steps(self, output_dir: Path) -> StepTimes:
+        """Take one pair from files to files, step by step."""
+        return self._steps(output_dir)
 
     def run_network(self) -> None:
         """Matte one pair of decoded images."""

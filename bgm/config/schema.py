@@ -42,7 +42,7 @@ PlateChoice = Enum("PlateChoice", ["name", "folder", "time", "median"])
 Region = Enum("Region", ["auto", "whole", "unknown"])
 Provider = Enum("Provider", ["cpu", "cuda", "coreml", "directml"])
 WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
-BenchmarkPart = Enum("BenchmarkPart", ["network", "pipeline", "free", "codecs"])
+BenchmarkPart = Enum("BenchmarkPart", ["network", "pipeline", "free", "steps", "codecs"])
 
 AUTO = "auto"
 
