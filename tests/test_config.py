@@ -160,6 +160,7 @@ def test_every_shipped_choice_is_valid(path):
         return
     is_video = path.stem == "video"
     extra = ["data.src=src", "data.bgr=bgr"] if is_video or choice == "folders" else []
+    extra += ["data.root=set"] if choice == "set" else []
     extra += ["data=video"] if is_video and group != "data" else []
     parse_config(compose_config(f"{group}={choice}", *extra), Config)
 
