@@ -164,6 +164,7 @@ def test_the_pictures_are_scaled_to_a_bounded_page(sweep):
     size = sum(len(p.data) for image in gallery for panels in image.panels for p in panels.values())
     assert len(gallery) == 40
     assert size < 3e6
+    assert make_gallery(runs, folder / "comparison.html", page_mb=3, most=0) == []
 
 
 def test_best_is_not_claimed_where_there_is_nothing_to_compare(sweep):

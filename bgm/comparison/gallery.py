@@ -92,7 +92,7 @@ def make_gallery(
         The images, those first on which the runs differ most; of too many only those.
     """
     names = {name: None for run in runs for name, record in run.records.items() if record.files}
-    if not names:
+    if not names or not most:
         return []
     shown = list(names)
     if len(shown) > most:

@@ -158,8 +158,12 @@ class _Set:
 
     def _facts(self, settings: dict[str, Any]) -> dict[str, Any]:
         """What the pixels of the set follow from."""
+        data = {key: value for key, value in settings["data"].items() if key != "cache"}
         return {
-            "settings": {k: value for k, value in settings.items() if k not in _OF_NO_PIXEL},
+            "settings": {
+                **{key: value for key, value in settings.items() if key not in _OF_NO_PIXEL},
+                "data": data,
+            },
             "foregrounds": _fingerprints(self._sources[0]),
             "backgrounds": _fingerprints(self._sources[1]),
             "composites": {
