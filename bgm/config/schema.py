@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bgm.config.edges import EdgesConfig
 from bgm.config.engine import EngineConfig
 from bgm.config.experiments import ComparisonSettings, ExperimentSettings
+from bgm.config.sets import SetFolders
 from bgm.config.video import FORMATS_FOLDER, ClipDataConfig, DataKind, VideoFormat, load_format
 from bgm.data.kinds import is_film
 from bgm.data.plates import MEDIAN
@@ -106,17 +107,6 @@ class RuntimeConfig:
 
     name: str = "auto"
     provider: Provider = Provider.cpu
-
-
-@dataclass
-class SetFolders:
-    """What the folders of a set are called; a file may stand for a folder, null for none."""
-
-    src: str = "src"
-    bgr: str = "bgr"
-    pha: str | None = "pha"
-    fgr: str | None = "fgr"
-    trimap: str | None = "trimap"
 
 
 @dataclass
