@@ -227,7 +227,8 @@ def test_the_tilde_is_the_home_directory_in_every_path(key, monkeypatch):
     monkeypatch.setenv("USERPROFILE", "/home/of/mine")
     given = [f"{key}='~/there'", "data.src=src", "data.bgr=bgr", "data.pha=pha", "output_dir=out"]
     unique = {setting.partition("=")[0]: setting for setting in reversed(given)}
-    node = parse_config(compose_config("data=folders", *unique.values()), Config)
+    data = "data=set" if key == "data.root" else "data=folders"
+    node = parse_config(compose_config(data, *unique.values()), Config)
     for part in key.split("."):
         node = getattr(node, part)
     assert node == str(Path("/home/of/mine/there"))
