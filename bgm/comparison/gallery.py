@@ -23,7 +23,9 @@ from bgm.data.processors import usable_cpus
 from bgm.records.atomic import write_atomically
 from bgm.records.record import ImageRecord
 
-_PIECES = "comparison_pictures"
+PICTURES = "comparison_pictures"
+"""Folder beside the page for pictures that do not fit into it."""
+
 _LEAST_INSIDE = 160  # pixels: if pictures inside the page had to be smaller, they go beside it
 _SIDE_OF_PIECES = 256
 _LARGEST_SIDE = 1600
@@ -102,7 +104,7 @@ def make_gallery(
             )
         shown = sorted(shown, key=lambda name: -differences[name])[:most]
     side = _side_that_fits(len(shown), len(runs), page_mb)
-    folder = page.with_name(_PIECES)
+    folder = page.with_name(PICTURES)
     _remove_pieces(folder)
     if side < _LEAST_INSIDE:
         images = _make(runs, shown, page, _SIDE_OF_PIECES, folder)

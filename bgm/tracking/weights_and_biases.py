@@ -90,7 +90,7 @@ class WandbTracker:
             name = re.sub(r"[^\w.-]", "-", f"comparison-{self._settings.group}")
             artifact = wandb.Artifact(name, type="comparison")
             for file in info.files:
-                artifact.add_file(str(file))
+                artifact.add_file(str(file), name=file.relative_to(info.folder).as_posix())
             session.run.log_artifact(artifact)
         except BaseException:
             session.finish(1)
