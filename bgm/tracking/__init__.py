@@ -12,6 +12,7 @@ from bgm.tracking.base import (
     RunInfo,
     Tracker,
     TrackerSettings,
+    import_early,
     register_tracker,
 )
 from bgm.tracking.console import ConsoleTracker
@@ -29,5 +30,6 @@ __all__ = [
     "RunInfo",
     "Tracker",
     "TrackerSettings",
+    "import_early",
     "register_tracker",
 ]

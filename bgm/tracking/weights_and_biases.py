@@ -30,6 +30,8 @@ class WandbTracker:
     W&B's own environment variables win over the settings.
     """
 
+    package = "wandb"
+
     def __init__(self, settings: TrackerSettings) -> None:
         self._settings = settings
         self._rows: list[list[Any]] = []
