@@ -11,9 +11,9 @@ import hashlib
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -146,14 +146,22 @@ def _key(network: CoarseNetwork, rule: ScaleRule | None, pairs: Sequence[Pair]) 
     """A name for what comes of a network and pictures."""
     digest = hashlib.sha256()
     scale = getattr(network, "backbone_scale", None) if rule is None else rule
-    versions = [version(package) for package in ("torch", "onnx", "onnxruntime")]
-    digest.update(repr((_RECIPE, scale, versions)).encode())
+    digest.update(repr((_RECIPE, scale, _versions())).encode())
     for pair in pairs:
         digest.update((fingerprint(pair.src).sha256 + fingerprint(pair.bgr).sha256).encode())
     for name, weights in network.state_dict().items():
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(weights.numpy()).tobytes())
     return digest.hexdigest()[:32]
+
+
+def _versions() -> list[str]:
+    """Of what quantizes; builds of ONNX Runtime for other devices have other names."""
+    versions = []
+    for package in ("torch", "onnx", "onnxruntime"):
+        with suppress(PackageNotFoundError):
+            versions.append(f"{package} {version(package)}")
+    return versions
 
 
 def _coarse_input(
