@@ -133,6 +133,9 @@ def _convolutions(model: bytes) -> list[str]:
 
 def _choose(calibration: Calibration) -> list[Pair]:
     """As many pairs as are needed, evenly over all there are."""
+    for key, path in vars(calibration).items():
+        if not path.exists():
+            raise ConfigError(f"calibration.{key}={path} does not exist")
     pairs = find_pairs(calibration.src, calibration.bgr, skip_unmatched=True).pairs
     if not pairs:
         raise ConfigError(
