@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from bgm import __version__
+from bgm.cli import commands as cli
+from bgm.cli.help import render
 from bgm.config.schema import Config
 from bgm.config.training import TrainConfig
 from bgm.config.validation import PATHS, parse_config
@@ -47,7 +50,7 @@ PATHS_OF_A_RUN = [key for key in PATHS if key in dict(flatten(RUN))]
         (["data.max_megapixels=inf"], "data.max_megapixels=inf: must be above 0 and finite"),
         (["seed=3000000000"], "seed=3000000000: must be from 0 to 2147483647"),
         (["data.max_megapixels=0"], "data.max_megapixels=0.0: must be above 0"),
-        (["runtime.name=fast"], "runtime=fast: must be one of auto, eager"),
+        (["runtime.name=fast"], "runtime.name=fast: must be one of auto, eager"),
         (["threads=0"], "threads=0: must be 1 or more, or null"),
         (["output_dir=/dev/null/out"], "output_dir"),
         (["modle.x=1"], "modle.x: unknown key (did you mean model?)"),
@@ -88,13 +91,14 @@ PATHS_OF_A_RUN = [key for key in PATHS if key in dict(flatten(RUN))]
         (["outputs.com.background=nocolour"], "neither a colour"),
         (["model=base", "outputs.types=[ref]"], "model=base has no refiner"),
         (["precision=float16", "device=cpu"], "precision=float16 is not for the CPU"),
-        (["device.name=toaster"], "device=toaster: no such device"),
+        (["device.name=toaster"], "device.name=toaster: no such device"),
         (["backbone=resnet50"], "pytorch_resnet50.pth"),
         (["checkpoint=nowhere.pth"], "nowhere.pth does not exist"),
         (["checkpoints_dir=nowhere"], "nowhere: no such directory"),
         (["data.src="], "data.src=: must be a path"),
         (["data.src=nowhere"], "nowhere: no such file or directory"),
         (["data.bgr=nowhere"], "nowhere: no such file or directory"),
+        (["outputs.types=[[pha]]"], "outputs.types=[['pha']]: must be a plain list"),
         (["nonsense"], "nonsense"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -144,10 +148,10 @@ def test_a_configuration_cannot_name_code_to_call(matte, tmp_path):
     assert "model._target_: unknown key" in outcome.err
 
 
-def compose_config(*overrides, command="bgm"):
+def compose_config(*overrides, command="bgm", **options):
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(command, overrides=list(overrides))
+        return compose(command, overrides=list(overrides), **options)
 
 
 @pytest.mark.parametrize("path", GROUPS, ids=str)
@@ -192,6 +196,65 @@ def test_every_key_is_explained_where_it_stands():
     for line in Path(CONF / "bgm.yaml").read_text().split("hydra:")[0].splitlines():
         if ":" in line and not line.startswith((" ", "#", "defaults")):
             assert "#" in line, line
+
+
+COMMANDS = {
+    "bgm": (cli.MATTE, []),
+    "bgm, of clips": (cli.MATTE, ["data=video", "outputs=video", "data.src=a", "data.bgr=b"]),
+    "bgm-train": (cli.TRAIN, ["data.foregrounds=[a]", "data.backgrounds=[b]"]),
+    "bgm-train, of the refiner": (
+        cli.TRAIN,
+        ["data.foregrounds=[a]", "data.backgrounds=[b]", "stage=refine"],
+    ),
+    "bgm-export": (cli.EXPORT, []),
+    "bgm-benchmark": (cli.BENCHMARK, []),
+    "bgm-evaluate": (cli.EVALUATE, ["pred=a", "true=b"]),
+    "bgm-compare": (cli.COMPARE, ["runs=[a]"]),
+}
+
+
+@pytest.mark.parametrize(("command", "given"), COMMANDS.values(), ids=COMMANDS)
+def test_help_tells_every_setting_its_value_and_its_meaning(command, given):
+    raw = compose_config(*given, command=command.config_name, return_hydra_config=True)
+    said = render(raw, command.schema, command.config_name, command.purpose)
+    meanings = dict(re.findall(r"^  ([\w.]+)=\S*\s+(\S.*)$", said, re.MULTILINE))
+    groups = [name for name in ("model", "backbone", "device", "runtime") if name in raw]
+    assert all(re.search(rf"^{name}=\w+   \(\w+", said, re.MULTILINE) for name in groups)
+    del raw.hydra
+    for key, value in flatten(OmegaConf.to_container(raw, resolve=False)):
+        if not key.endswith(".name") and value != {}:
+            assert len(meanings[key]) > 3, key
+
+
+def test_help_shows_what_else_is_on_the_command_line(bgm, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        bgm("--help", "refine=full", "seed=5")
+    said = capsys.readouterr().out
+    assert said.startswith(f"bgm: {cli.MATTE.purpose}\n")
+    assert "\nrefine=full   (full | sampling | thresholding)\n" in said
+    assert re.search(r"^  refine.mode=full +every block$", said, re.MULTILINE)
+    assert re.search(r"^  seed=5 +for everything random$", said, re.MULTILINE)
+
+
+@pytest.mark.parametrize("step", [6, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_wrong_value_is_answered_with_its_key(step):
+    """Whatever the key, and whatever the command."""
+    tried = {"data.src"}  # without that of the demo others are asked for
+    for command, given in COMMANDS.values():
+        raw = compose_config(*given, command=command.config_name)
+        plain = OmegaConf.to_container(raw, resolve=True)
+        keys = sorted(dict(flatten(plain)).keys() - tried)
+        tried.update(keys)
+        for key in keys[::step]:
+            wrong = OmegaConf.create(plain)
+            OmegaConf.update(wrong, key, [[{"wrong": 1}]], merge=False)
+            with pytest.raises(ConfigError, match=re.escape(key)):
+                parse_config(wrong, command.schema)
+
+
+def test_what_is_needed_for_help_is_not_imported_by_runs():
+    code = "import sys, bgm.cli.commands; sys.exit('bgm.cli.help' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_variable_of_the_environment_that_is_not_set_is_named(bgm, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -38,33 +39,60 @@ def test_every_shipped_experiment_runs(matte, shoot, tmp_path, name):
         assert len(runs) >= 2
 
 
-def test_the_preset_of_the_docs_runs_and_says_where_it_came_from(matte, tmp_path):
-    (text,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "experiments.md").read_text(), re.DOTALL)
+@pytest.fixture
+def preset(tmp_path):
+    """The preset of the docs, in a directory of its own; with the text of its page."""
+    page = (DOCS / "configuration.md").read_text()
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     path = tmp_path / "settings/experiment/mine.yaml"
     path.parent.mkdir(parents=True)
     path.write_text(text)
+    return page
+
+
+def test_the_preset_of_the_docs_runs_and_says_where_it_came_from(matte, bgm, preset, tmp_path):
     mine = ["--config-dir=settings", "experiment=mine"]
     assert matte(*mine, "data.images=1").code == 0
     run = json.loads((tmp_path / "out/run.json").read_text())
     assert run["config"]["refine"]["sample_pixels"] == 120_000
     assert run["config"]["outputs"]["pha"]["bits"] == 16
-    shown = matte(*mine, "output_dir=other", "--cfg=job", "--package=refine").out
-    assert "sample_pixels: 120000" in shown
-    assert "experiment/mine" in matte(*mine, "--info=defaults").out
-    assert not (tmp_path / "other").exists()
+
+    shown, listed, *_ = re.findall(r"```text\n(.*?)```", preset, re.DOTALL)
+    assert bgm(*mine, "--cfg=job", "--package=refine").out.strip() == shown.strip()
+    sources = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in bgm(*mine, "--info=defaults").out.splitlines()
+    ]
+    found = [sources.index([c.strip() for c in row.split("|")[1:-1]]) for row in rows_of(listed)]
+    assert found == sorted(found)
+    assert "settings" in bgm(*mine, "--info=searchpath").out
 
 
-def test_tab_completion_offers_what_there_is():
-    """As the shell asks for it, once `bgm -sc install=bash` has been evaluated."""
-    code = (
-        "import os, sys; os.environ['COMP_LINE'] = 'bgm ' + sys.argv[1]; "
-        "os.environ['COMP_POINT'] = '99'; sys.argv = ['bgm', '-sc', 'query=bash']; "
-        "from bgm.cli.commands import main; main()"
+def rows_of(text: str) -> list[str]:
+    """The rows of a table in the docs."""
+    return [line for line in text.splitlines() if line.startswith("|")][1:]
+
+
+def test_tab_completion_in_a_shell(tmp_path):
+    """As a shell asks for it, once what the docs say has been evaluated."""
+    script = (
+        'eval "$(bgm -sc install=bash)"\n'
+        "complete -p bgm\n"
+        "press() { COMP_LINE=$1; COMP_POINT=${#1}; COMP_WORDS=($1); COMP_CWORD=1; COMPREPLY=();"
+        ' hydra_bash_completion; echo "${COMPREPLY[@]}"; }\n'
+        "press 'bgm refine=s'\npress 'bgm experiment='\npress 'bgm on_exi'\n"
     )
-
-    def offered(line: str) -> list[str]:
-        command = [sys.executable, "-c", code, line]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
-
-    assert "refine=sampling" in offered("refine=s")
-    assert {f"experiment={name}" for name in EXPERIMENTS} <= set(offered("experiment="))
+    installed = tmp_path / "bgm"  # as pip makes it
+    installed.write_text(f"#!{sys.executable}\nfrom bgm.cli.commands import main\nmain()\n")
+    installed.chmod(0o755)
+    said = subprocess.run(
+        ["bash", "-c", script],
+        env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert said[0].endswith("-F hydra_bash_completion bgm")
+    assert said[1].split() == ["refine=sampling"]
+    assert said[2].split() == [f"experiment={name}" for name in EXPERIMENTS]
+    assert said[3].split() == ["on_existing="]

@@ -157,7 +157,7 @@ def test_a_picture_that_kills_its_worker_every_time_fails_alone(
 def test_sample_pictures_come_from_the_workers(cluster, many, bgm, tmp_path):
     outcome = bgm(*many, *RAY, "output_dir=out", "tracking=wandb", "tracking.samples=3")
     assert outcome.code == 1
-    pictures = list((tmp_path / "out/wandb").rglob("media/images/*.png"))
+    pictures = list((tmp_path / "out/wandb").rglob("media/images/samples_*.png"))
     assert len(pictures) == 3
     with Image.open(pictures[0]) as strip:
         assert strip.height == 180

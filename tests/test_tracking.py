@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import os
 import struct
-import time
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+import wandb
 from conftest import NAMES, records
 from PIL import Image
 from wandb.proto import wandb_internal_pb2
+from wandb_server import serve
 
-from bgm.tracking import TRACKERS
+from bgm.records.record import ImageRecord
+from bgm.records.summary import Summary
+from bgm.tracking import TRACKERS, RunInfo, TrackerSettings
+from bgm.tracking.wandb_sync import command, unsent_runs
 
 BLOCK = 32768
 
@@ -42,13 +50,12 @@ class Stored:
     """One offline run as W&B stored it."""
 
     def __init__(self, root: Path) -> None:
-        (self.folder,) = root.glob("wandb/offline-run-*")
+        *_, self.folder = sorted(root.glob("wandb/offline-run-*"))
         (log,) = self.folder.glob("*.wandb")
-        for _ in range(100):  # W&B's own process may still be writing on a busy machine
+        self.records = list(scan(log))
+        if not any(record.WhichOneof("record_type") == "exit" for record in self.records):
+            wandb.teardown()  # returns once W&B's own process has written everything
             self.records = list(scan(log))
-            if any(record.WhichOneof("record_type") == "exit" for record in self.records):
-                break
-            time.sleep(0.1)
         (self.run,) = [r.run for r in self.records if r.WhichOneof("record_type") == "run"]
         (self.exit_code,) = [
             r.exit.exit_code for r in self.records if r.WhichOneof("record_type") == "exit"
@@ -77,39 +84,65 @@ class Stored:
         return found
 
     @property
-    def table(self) -> list[dict]:
-        (path,) = self.folder.glob("files/media/table/*.json")
-        stored = json.loads(path.read_text())
-        return [dict(zip(stored["columns"], row, strict=True)) for row in stored["data"]]
+    def metrics(self) -> dict:
+        kinds = [r.metric for r in self.records if r.WhichOneof("record_type") == "metric"]
+        return {metric.name or metric.glob_name: metric for metric in kinds}
 
     @property
-    def pictures(self) -> list[Path]:
-        return sorted(self.folder.glob("files/media/images/*.png"))
+    def artifacts(self) -> dict:
+        kinds = [r.artifact for r in self.records if r.WhichOneof("record_type") == "artifact"]
+        return {artifact.type: artifact for artifact in kinds}
+
+    def table(self, key: str = "table") -> list[dict]:
+        """The rows of all parts, in their order."""
+        parts = self.folder.glob(f"files/media/table/{key}_*.json")
+        rows = []
+        for path in sorted(parts, key=lambda path: int(path.name.split("_")[1])):
+            stored = json.loads(path.read_text())
+            rows += [dict(zip(stored["columns"], row, strict=True)) for row in stored["data"]]
+        return rows
+
+    def pictures(self, key: str) -> list[Path]:
+        return sorted(self.folder.glob(f"files/media/images/{key}_*.png"))
 
 
 @pytest.fixture(autouse=True)
 def no_wandb_environment(monkeypatch):
-    for name in ("MODE", "PROJECT", "NAME", "RUN_GROUP", "JOB_TYPE", "TAGS", "DIR"):
+    given = ("MODE", "PROJECT", "NAME", "RUN_GROUP", "JOB_TYPE", "TAGS", "DIR", "RUN_ID", "RESUME")
+    for name in given:
         monkeypatch.delenv(f"WANDB_{name}", raising=False)
 
 
-def test_a_run_is_stored_with_settings_table_samples_and_summary(matte, shoot, tmp_path):
-    assert matte("tracking=wandb", f"data.pha={shoot.pha}", "tracking.samples=2").code == 0
+@pytest.fixture
+def scored(matte, shoot):
+    """Matte with truth, two samples, and W&B."""
+    return partial(matte, "tracking=wandb", f"data.pha={shoot.pha}", "tracking.samples=2")
+
+
+def test_a_run_is_stored_with_settings_table_samples_and_summary(scored, shoot, tmp_path):
+    outcome = scored()
+    assert outcome.code == 0
     stored = Stored(tmp_path / "out")
     assert stored.run.project == "bgm"
     assert stored.exit_code == 0
     assert stored.config["refine"]["sample_pixels"] == "auto"
     assert stored.config["data"]["src"] == str(shoot.src)
-    assert len(stored.config["facts"]["checkpoint"]["sha256"]) == 64
+    assert len(stored.config["checkpoint_sha256"]) == 64
+    noise = ("tracking", "output_dir", "on_existing", "facts", "page_mb", "checkpoints_dir")
+    assert not stored.config.keys() & set(noise)
+    assert stored.config["outputs"].keys() >= {"types", "com", "pha", "fgr"}
+    assert not {"err", "ref", "workers"} & stored.config["outputs"].keys()
+    assert any(r.WhichOneof("record_type") == "stats" for r in stored.records), "of the system"
 
     found = records(tmp_path / "out")
-    rows = {row["name"]: row for row in stored.table}
+    rows = {row["name"]: row for row in stored.table()}
     assert rows.keys() == found.keys()
     for name, row in rows.items():
         assert row["status"] == "written"
         assert row["width"] == found[name]["width"]
         assert row["score/mse"] == pytest.approx(found[name]["scores"]["mse"])
         assert row["time/forward_ms"] == found[name]["timings"]["forward_ms"]
+        assert row["suspicion"] == found[name]["check"]["suspicion"] is not None
     assert len(stored.history("time/forward_ms")) == 3
     assert all(value > 0 for value in stored.history("images_per_second"))
     assert len(stored.history("images_per_second")) == 3
@@ -117,10 +150,155 @@ def test_a_run_is_stored_with_settings_table_samples_and_summary(matte, shoot, t
     assert stored.summary["stages"]["forward"]["median_ms"] > 0
     assert stored.summary["scores"]["mad"] > 0
 
-    assert len(stored.pictures) == 2
-    with Image.open(stored.pictures[0]) as picture:
+    assert stored.history("score/mse") == [
+        pytest.approx(found[name]["scores"]["mse"]) for name in rows
+    ]
+    for key in ("time/*", "score/*", "suspicion", "images_per_second", "final/mse"):
+        assert stored.metrics[key].step_metric == "images", key
+    assert stored.metrics["final/mse"].summary.min
+    assert stored.metrics["final/images_per_second"].summary.max
+    assert stored.history("final/mse") == [stored.summary["scores"]["mse"]]
+
+    strips = stored.pictures("samples")
+    assert len(strips) == 2
+    with Image.open(strips[0]) as picture:
         assert picture.height == 180
         assert picture.width in (5 * 120, 5 * 144, 5 * 320)
+    name = stored.history("mattes/caption")[0]
+    photograph, mask = (
+        np.asarray(Image.open(stored.folder / "files" / stored.history(f"mattes/{path}")[0]))
+        for path in ("path", "masks/alpha/path")
+    )
+    with Image.open(next(shoot.src.glob(f"{name}.*"))) as source:
+        assert photograph.shape == (source.height, source.width, 3)
+        assert np.abs(photograph - np.asarray(source).astype(int)).max() <= 1
+    with Image.open(next((tmp_path / "out/pha").glob(f"{name}.*"))) as alpha:
+        high = np.asarray(alpha) > 132  # a JPEG
+        assert np.mean((mask >= 2) == high) > 0.98
+    assert set(np.unique(mask)) <= set(range(4))
+
+    (part,) = (tmp_path / "out/wandb").glob("offline-run-*")
+    (said,) = [line for line in outcome.out.splitlines() if "to send it:" in line]
+    assert said == outcome.out.splitlines()[-1]
+    command = said.partition("to send it: ")[2]
+    assert command.endswith(f" sync {part.relative_to(tmp_path)}")
+    shown = subprocess.run(
+        f"{command} --dry-run", shell=True, cwd=tmp_path, capture_output=True, check=True
+    )
+    assert f"{part.name}/run-{stored.run.run_id}.wandb" in shown.stderr.decode()
+
+
+def test_a_run_that_goes_on_is_the_same_run(scored, shoot, tmp_path):
+    assert scored("data.images=2").code == 0
+    first = Stored(tmp_path / "out")
+    outcome = scored("on_existing=resume")
+    assert outcome.code == 0
+    parts = sorted((tmp_path / "out/wandb").glob("offline-run-*"))
+    assert len(parts) == 2
+    second = Stored(tmp_path / "out")
+    assert second.run.run_id == first.run.run_id
+    assert {row["name"]: row["status"] for row in second.table()} == {
+        name: record["status"] for name, record in records(tmp_path / "out").items()
+    }
+    assert second.history("images") == [3, 3]  # the third image, and the final figures
+    command = outcome.out.splitlines()[-1].partition("to send it: ")[2]
+    assert all(part.name in command for part in parts)
+    scored("data.images=1", "on_existing=overwrite")
+    assert Stored(tmp_path / "out").run.run_id != first.run.run_id
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A W&B server, logged in to; W&B's own process looks at its environment only once."""
+    with serve() as (told, address):
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        wandb.teardown()
+        yield told
+        wandb.teardown()
+
+
+SMALL = ("tracking=wandb", "tracking.samples=0", "model=base", "outputs.types=[pha]")
+
+
+def test_online_a_run_goes_on_where_it_was(matte, server):
+    assert matte(*SMALL, "tracking.mode=online", "data.images=1").code == 0
+    ((run, lines),) = server.history.items()
+    begun = len(lines)
+    assert matte(*SMALL, "tracking.mode=online", "on_existing=resume").code == 0
+    assert server.history.keys() == {run}
+    assert server.ended == [(run, 0)] * 2
+    assert [line["_step"] for line in lines.values()] == list(range(len(lines))), "none replaced"
+    assert [line["images"] for line in lines.values() if "time/forward_ms" in line] == [1, 2, 3]
+    assert len(lines) > begun
+
+
+def test_what_was_kept_offline_is_sent_in_the_end_or_by_hand(matte, server, tmp_path):
+    outcome = matte(*SMALL, "tracking.sync=end", "data.images=1")
+    assert outcome.code == 0
+    assert "W&B has this run" in outcome.out
+    ((run, lines),) = server.history.items()
+    outcome = matte(*SMALL, "on_existing=resume")
+    command = outcome.out.splitlines()[-1].partition("to send it: ")[2]
+    assert command.count("offline-run-") == 1, "the other part was sent already"
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True, capture_output=True)
+    assert server.ended == [(run, 0)] * 2
+    assert [line["images"] for line in lines.values() if "time/forward_ms" in line] == [1, 2, 3]
+
+
+def test_what_cannot_be_sent_costs_nothing_but_a_warning(matte, server, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY")
+    monkeypatch.setenv("HOME", "/dev/null/home")
+    outcome = matte(*SMALL, "tracking.sync=end", "data.images=1")
+    assert outcome.code == 0
+    assert "W&B did not take this run (is this machine logged in?); try: " in outcome.out
+    assert not server.history
+
+
+def test_many_runs_are_named_by_patterns(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "two words"
+    for number in ("", *"012345"):
+        part = root / number / f"wandb/offline-run-20261125_100000-{number or 'sweep'}"
+        part.mkdir(parents=True)
+        (part / "run.wandb").touch()
+    parts = [*unsent_runs([root]), *unsent_runs([root / number for number in "012345"])]
+    said = command(parts)
+    assert said.endswith(" sync 'two words/wandb' 'two words'/*/wandb")
+    shown = subprocess.run(f"{said} --dry-run", shell=True, capture_output=True, check=True)
+    assert b"Would sync 7 run(s)" in shown.stderr
+
+
+def test_offline_nothing_is_sent_not_even_about_w_and_b_itself(server, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from bgm.records.summary import Summary; "
+        "from bgm.tracking import TRACKERS, RunInfo, TrackerSettings; "
+        "tracker = TRACKERS['wandb'](TrackerSettings()); "
+        "tracker.start(RunInfo(Path(sys.argv[1]), 0, {}, {})); "
+        "tracker.finish(Summary('finished', 0))"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
+    assert Stored(tmp_path).exit_code == 0
+    assert server.asked == []
+
+
+def test_the_table_goes_in_parts_and_is_forgotten(tmp_path):
+    """A run of many images must not keep their rows in memory."""
+    tracker = TRACKERS["wandb"](TrackerSettings())
+    begun = [ImageRecord(f"begun/{number}", status="skipped") for number in range(30)]
+    tracker.start(RunInfo(tmp_path, 330, {}, {}, begun, identity="many"))
+    for number in range(300):
+        tracker.image(ImageRecord(f"{number}", scores={"mse": number / 300}), None)
+    held = [row for row in tracker._table._table.data if row]
+    tracker.finish(Summary("finished", 330, written=300))
+    stored = Stored(tmp_path)
+    assert len(held) < 80
+    assert [row["name"] for row in stored.table()] == [
+        *(record.name for record in begun),
+        *map(str, range(300)),
+    ]
+    assert 1 < len(list(stored.folder.glob("files/media/table/*.json"))) <= 7
+    assert stored.artifacts.keys() == {"wandb-run-incremental-table"}
 
 
 def test_the_jobs_of_a_sweep_are_runs_of_one_group_tagged_with_their_overrides(matte, tmp_path):
@@ -129,6 +307,19 @@ def test_the_jobs_of_a_sweep_are_runs_of_one_group_tagged_with_their_overrides(m
     )
     assert outcome.code == 0
     runs = [Stored(tmp_path / f"out/{job}") for job in (0, 1)]
+    compared = Stored(tmp_path / "out")
+    assert (compared.run.job_type, compared.run.run_group) == ("comparison", "out")
+    assert compared.exit_code == 0
+    assert [row["run"] for row in compared.table("comparison")] == ["0", "1"]
+    assert [row["refine.sample_pixels"] for row in compared.table("comparison")] == [160, 1600]
+    files = compared.artifacts["comparison"].manifest.contents
+    assert [file.path for file in files] == [
+        f"comparison.{kind}" for kind in ("csv", "html", "json", "md")
+    ]
+    (page,) = compared.folder.glob("files/media/html/*.html")
+    assert page.read_bytes() == (tmp_path / "out/comparison.html").read_bytes()
+    command = outcome.out.splitlines()[-1].partition("to send it: ")[2]
+    assert command.count("offline-run-") == 3
     assert [run.run.run_group for run in runs] == ["out", "out"]
     assert len({run.run.run_id for run in runs}) == 2
     for run, pixels in zip(runs, (160, 1600), strict=True):
@@ -225,7 +416,7 @@ def test_everything_is_inside_the_run_and_empty_variables_are_not_set(matte, tmp
     assert outcome.code == 0
     assert "Tracker" not in outcome.out
     stored = Stored(tmp_path / "out")
-    assert len(stored.table) == 3
+    assert len(stored.table()) == 3
     assert (stored.run.project, list(stored.run.tags)) == ("bgm", ["a"])
     assert [path.name for path in (tmp_path / "out").rglob("staging")] == ["staging"]
     assert "WANDB_DATA_DIR" not in os.environ

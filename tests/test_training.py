@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from bgm.cli import commands as cli
 from bgm.networks.checkpoints import SHIPPED
 from bgm.records.lock import DirectoryLock
+from bgm.training.forward import pass_clamp
 
 QUICK = [
     *("stage.steps=4", "stage.decay=0", "stage.warmup=2", "stage.sizes=[[32,32],[32,48]]"),
@@ -280,3 +281,11 @@ def test_bfloat16_is_chosen_only_where_the_processor_has_it(train):
     has_it = {"avx512_bf16", "amx_bf16", "bf16"} & set(flags)
     said = train("precision=auto", "stage.steps=1", "stage.warmup=0").out
     assert f"training in {'bfloat16' if has_it else 'float32'}" in said
+
+
+def test_no_gradient_leads_a_clamped_value_further_out():
+    x = torch.tensor([-2.0, -2.0, 0.5, 0.5, 3.0, 3.0], requires_grad=True)
+    clamped = pass_clamp(x)
+    assert clamped.tolist() == [0, 0, 0.5, 0.5, 1, 1]
+    (clamped * torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])).sum().backward()
+    assert x.grad.tolist() == [0, -1, 1, -1, 1, 0]

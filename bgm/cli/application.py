@@ -9,16 +9,17 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from bgm import __version__
-from bgm.cli.arguments import explain, tolerate
+from bgm.cli.arguments import as_typed, explain, tolerate
 from bgm.cli.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_SOME_FAILED
 from bgm.cli.folders import Folders
 from bgm.cli.output import lenient_output, print_error
@@ -38,6 +39,7 @@ class Command:
         job: Takes a composed configuration and returns an exit code.
         config_name: Its primary configuration in `conf/`.
         schema: What that configuration must be.
+        purpose: What it is for, in a few words.
         value: Takes from the directory of a job that has ended what sweepers search by.
         after_sweep: Told the directory of a sweep and those of its jobs, once they have ended.
     """
@@ -45,6 +47,7 @@ class Command:
     job: Callable[[DictConfig], int]
     config_name: str
     schema: type
+    purpose: str = ""
     value: Callable[[DictConfig, Path], Any] | None = None
     after_sweep: Callable[[Path, Sequence[Path]], None] | None = None
 
@@ -99,10 +102,11 @@ def _run(command: Command) -> int:
         try:
             codes[0] = command.job(raw)
         except BgmError as error:
-            print_error(str(error))
+            print_error(as_typed(str(error), HydraConfig.get().overrides.task))
             Folders.remove_empty()
         return None
 
+    OmegaConf.register_new_resolver("bgm.help", partial(_help, command), replace=True)
     Folders.forget()
     # The files of the launchers are checked against their schemas, as they are meant to be here.
     warnings.filterwarnings("ignore", message=r"\n'hydra/launcher/")
@@ -138,6 +142,13 @@ def _run(command: Command) -> int:
     if Folders.sweep is not None:
         return _end_sweep(command, sweep)
     return codes[0] if codes else EXIT_DONE
+
+
+def _help(command: Command, *, _root_: DictConfig) -> str:
+    """The help of a command, which Hydra takes to be a template: `${bgm.help:}` in YAML."""
+    from bgm.cli.help import render
+
+    return render(_root_, command.schema, command.config_name, command.purpose).replace("$", "$$")
 
 
 def _tells_of_lost_job(error: Exception) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
@@ -21,6 +22,16 @@ def tolerate(arguments: list[str]) -> list[str]:
     """Take what Hydra's parser stumbles over: options among overrides, colours like #00ff88."""
     quoted = [re.sub(r"(?<=[=,])#[0-9a-fA-F]+(?=,|$)", r'"\g<0>"', a) for a in arguments]
     return sorted(quoted, key=lambda a: not re.match(r"-m$|--multirun$|--[\w-]+=", a))
+
+
+def as_typed(message: str, overrides: Sequence[str]) -> str:
+    """A complaint with keys as they were typed: who typed `device.name=` reads no `device=`."""
+    for override in overrides:
+        key = override.partition("=")[0].lstrip("+~")
+        group, _, last = key.rpartition(".")
+        if group and last == "name":
+            message = re.sub(rf"(?<![\w.]){re.escape(group)}=", f"{key}=", message)
+    return message
 
 
 def explain(error: Exception, schema: type) -> str:

@@ -177,6 +177,7 @@ def compare_sweep(folder: Path, jobs: Sequence[Path]) -> None:
     """Set the jobs of a sweep side by side, in the sweep's own directory."""
     from bgm.comparison.compare import compare_runs
     from bgm.comparison.page import write_comparison
+    from bgm.comparison.publish import publish
     from bgm.comparison.runs import read_jobs
     from bgm.records.directory import RunDirectory
 
@@ -193,6 +194,7 @@ def compare_sweep(folder: Path, jobs: Sequence[Path]) -> None:
     status = RunDirectory(jobs[0]).read_status()
     sweep_dir = locate(str(status.config.get("output_dir"))) if status else folder
     _deliver(folder, sweep_dir, folder.glob("comparison.*"))
+    publish(comparison, folder, jobs, wanted)
 
 
 def benchmark(raw: DictConfig) -> int:
@@ -258,12 +260,21 @@ def export(raw: DictConfig) -> int:
     return EXIT_SOME_FAILED if any(file.failures for file in files) else EXIT_DONE
 
 
-MATTE = Command(matte, "bgm", Config, value_of_job, compare_sweep)
-EVALUATE = Command(evaluate, "evaluate", EvaluateConfig)
-COMPARE = Command(compare, "compare", CompareConfig)
-BENCHMARK = Command(benchmark, "benchmark", BenchmarkConfig)
-TRAIN = Command(train, "train", TrainConfig)
-EXPORT = Command(export, "export", ExportConfig)
+MATTE = Command(
+    matte,
+    "bgm",
+    Config,
+    "mattes photographs, or clips, taken in front of known backgrounds",
+    value_of_job,
+    compare_sweep,
+)
+EVALUATE = Command(
+    evaluate, "evaluate", EvaluateConfig, "scores mattes, whatever made them, against the truth"
+)
+COMPARE = Command(compare, "compare", CompareConfig, "sets finished runs side by side")
+BENCHMARK = Command(benchmark, "benchmark", BenchmarkConfig, "measures the speed of this machine")
+TRAIN = Command(train, "train", TrainConfig, "trains a network on composites made on the fly")
+EXPORT = Command(export, "export", ExportConfig, "writes a network as a file for other programs")
 
 
 def _working_dir() -> Path:

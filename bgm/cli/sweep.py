@@ -17,6 +17,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from bgm.cli.arguments import as_typed
 from bgm.cli.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_SOME_FAILED
 from bgm.cli.output import print_error
 from bgm.config.validation import describe_settings
@@ -155,8 +156,9 @@ def _run(job: Job, raw: DictConfig) -> tuple[int, str | None]:
     try:
         return job(raw), None
     except BgmError as error:
-        print_error(str(error))
-        return EXIT_REFUSED, str(error)
+        message = as_typed(str(error), HydraConfig.get().overrides.task)
+        print_error(message)
+        return EXIT_REFUSED, message
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED, None
     except Exception as error:

@@ -68,7 +68,7 @@ def tables(comparison: Comparison) -> list[Table]:
 
 def _runs(comparison: Comparison) -> Table:
     return Table(
-        _title(comparison), headings(comparison), [list(row) for row in _run_rows(comparison)]
+        _title(comparison), headings(comparison), [list(row) for row in run_rows(comparison)]
     )
 
 
@@ -93,7 +93,8 @@ def _has_notes(comparison: Comparison) -> bool:
     return any(run.note for run in comparison.runs)
 
 
-def _run_rows(comparison: Comparison) -> Iterator[list[Cell]]:
+def run_rows(comparison: Comparison) -> Iterator[list[Cell]]:
+    """The table of runs, a row for each, in the order of `headings`."""
     for row, run in enumerate(comparison.runs):
         yield [
             Cell(run.name, run=row),
@@ -273,7 +274,7 @@ def to_csv(comparison: Comparison) -> str:
     writer = csv.writer(text, lineterminator="\n")
     first, *others = headings(comparison)
     writer.writerow([first, *(["group", "images"] if has_groups else []), *others, *extra])
-    for row, (name, *cells) in enumerate(_run_rows(comparison)):
+    for row, (name, *cells) in enumerate(run_rows(comparison)):
         found = {m.key: comparison.differences[m.key].get(row) for m in comparison.paired}
         of_all = ["", len(comparison.runs[row].records)] if has_groups else []
         plain = [cell.text if cell.value is None else cell.value for cell in cells]

@@ -42,6 +42,7 @@ PlateChoice = Enum("PlateChoice", ["name", "folder", "time", "median"])
 Region = Enum("Region", ["auto", "whole", "unknown"])
 Provider = Enum("Provider", ["cpu", "cuda", "coreml", "directml"])
 WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
+WandbSync = Enum("WandbSync", ["none", "end"])
 BenchmarkPart = Enum("BenchmarkPart", ["network", "pipeline", "free", "steps", "codecs"])
 
 AUTO = "auto"
@@ -256,6 +257,7 @@ class TrackingConfig:
 
     name: str = "wandb"
     mode: WandbMode = WandbMode.offline
+    sync: WandbSync = WandbSync.none
     project: str = "bgm"
     run_name: str | None = None
     group: str | None = None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
+from dataclasses import is_dataclass
+from enum import Enum
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -96,6 +98,7 @@ def parse_config(raw: DictConfig, schema: type[Schema]) -> Schema:
             raise ConfigError("missing; pass " + " ".join(f"{key}=..." for key in missing))
         for key in leaves:
             refuse_unknown(key, schema)
+            _refuse_nested(key, leaves[key], schema)
         typed = OmegaConf.merge(OmegaConf.structured(schema), plain)
         for key in PATHS:
             path = OmegaConf.select(typed, key)
@@ -173,6 +176,24 @@ def refuse_unknown(key: str, schema: type) -> None:
             raise ConfigError(f"{key}: unknown key{hint}; {there_are}")
         node = node[part]
         prefix += f"{part}."
+
+
+def _refuse_nested(key: str, value: Any, schema: type) -> None:
+    """Refuse lists of lists where words or numbers are listed; OmegaConf would let them pass.
+
+    Raises:
+        ConfigError: It names the key.
+    """
+    if not isinstance(value, list) or not any(isinstance(item, (list, dict)) for item in value):
+        return
+    kind: Any = schema
+    for part in key.split("."):
+        kind = get_type_hints(kind).get(part) if is_dataclass(kind) else None
+    choices = (kind,) if get_origin(kind) is list else get_args(kind)
+    lists = [choice for choice in choices if get_origin(choice) is list]
+    items = [item for choice in lists for item in get_args(choice)]
+    if any(isinstance(item, type) and issubclass(item, (str, int, float, Enum)) for item in items):
+        raise ConfigError(f"{key}={value}: must be a plain list, with nothing nested in it")
 
 
 @lru_cache

@@ -12,6 +12,7 @@ from torch import Tensor
 from bgm.data import to_uint8
 from bgm.inference.matte import Matte
 from bgm.layers import to_host
+from bgm.tracking.base import Preview
 
 _CELL = 16
 _LIGHT, _DARK = 235, 195
@@ -24,9 +25,7 @@ def checkerboard(height: int, width: int) -> NDArray[np.uint8]:
     return np.repeat(board[:, :, None], 3, axis=2)
 
 
-def strip(
-    src: Tensor, pixels: NDArray[np.uint8], matte: Matte, height: int = 320
-) -> NDArray[np.uint8]:
+def strip(src: Tensor, pixels: NDArray[np.uint8], matte: Matte, height: int = 320) -> Preview:
     """Source, alpha, cut-out on a checkerboard, error and refinement side by side.
 
     Everything is reduced first and composed then, so that a large picture costs little more.
@@ -38,7 +37,7 @@ def strip(
         height: Height of the strip in pixels; smaller images are not enlarged.
 
     Returns:
-        RGB, (height, width, 3), uint8.
+        The strip, with the width of its panels.
     """
     rows = min(height, pixels.shape[0])
     size = (max(1, round(pixels.shape[1] * rows / pixels.shape[0])), rows)
@@ -56,7 +55,7 @@ def strip(
     ]
     maps = [layer for layer in (matte.error, matte.refined) if layer is not None]
     panels += [_as_rgb(_reduce(to_host(layer), size)) for layer in maps]
-    return np.hstack(panels)
+    return Preview(np.hstack(panels), size[0])
 
 
 def _reduce(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -32,6 +32,9 @@ RUN_FILE = "run.json"
 REPLACED_FILE = "replaced.json"
 """Files of earlier runs that are being overwritten, until the last of them has given way."""
 
+IDENTITY = "tracking_id"
+"""In `run.json`: what the run is known by to those who are told of it."""
+
 STATUS_FILE = "status.json"
 """How a job of a sweep ended, even if it never became a run."""
 

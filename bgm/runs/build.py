@@ -73,13 +73,15 @@ def create_trackers(
         known = ", ".join([FILES_ALONE, *TRACKERS])
         raise ConfigError(f"tracking.name={tracking.name}: no such tracker; there are {known}")
     tracker: Tracker = Guarded(TRACKERS[tracking.name](tracker_settings(tracking, output_dir)))
-    return [Background(tracker) if console else tracker, *trackers]
+    # The console comes first: nobody shall wait for the figures until the other has stored its own.
+    return [*trackers, Background(tracker) if console else tracker]
 
 
 def tracker_settings(tracking: TrackingConfig, output_dir: Path) -> TrackerSettings:
     """What the configuration says to a tracker."""
     return TrackerSettings(
         mode=tracking.mode.name,
+        sync=tracking.sync.name,
         project=tracking.project,
         name=tracking.run_name or "/".join(output_dir.parts[-2:]),
         group=tracking.group,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,14 @@ from typing import Any
 import cv2
 import torch
 
-from bgm.config.identity import settings_hash
+from bgm.config.identity import settings_hash, shown
 from bgm.config.schema import Config, OnExisting
 from bgm.data import Pair, leave_limit_to_settings
 from bgm.errors import WriteError
 from bgm.inference.device import default_threads, keep_freed_memory, set_threads
 from bgm.inference.matting import Matting
 from bgm.inference.memory import MemoryMeter
-from bgm.records.directory import RunDirectory
+from bgm.records.directory import IDENTITY, RunDirectory
 from bgm.records.record import ImageRecord
 from bgm.records.summary import Summary, Tally
 from bgm.records.timing import Timer
@@ -52,6 +53,7 @@ class Run:
         matting: The network.
         trackers: Who is told.
         made: What plates were made from, by their paths.
+        identity: What it is known by to those who are told; one that goes on keeps it.
         clips: What there is to do of clips, where they are what is matted.
         reuse: What it shares with other jobs of its sweep; None if it shares nothing.
     """
@@ -64,6 +66,7 @@ class Run:
     matting: Matting
     trackers: list[Tracker]
     made: dict[str, list[object]]
+    identity: str
     clips: ClipWork | None = None
     reuse: Reuse | None = None
 
@@ -151,6 +154,7 @@ def _open(plan: Plan, matting: Matting, working: Path | None, *, console: bool) 
         pairs, done, clips = split(plan, directory, matting.checkpoint)
         overwrites = config.on_existing is OnExisting.overwrite
         earlier = directory.remember_files() if overwrites else {}
+        identity = _identity(directory, config)
         remove_partial_files(plan.output_dir, [spec.type for spec in plan.specs])
         warn_of_little_space(pairs, plan.specs, plan.output_dir)
     except BaseException:
@@ -165,8 +169,16 @@ def _open(plan: Plan, matting: Matting, working: Path | None, *, console: bool) 
         matting=matting,
         trackers=trackers,
         made=made,
+        identity=identity,
         clips=clips,
     )
+
+
+def _identity(directory: RunDirectory, config: Config) -> str:
+    """That of the run that goes on here, or a new one."""
+    before = directory.read_run() if config.on_existing is OnExisting.resume else None
+    known = None if before is None else before.facts.get(IDENTITY)
+    return known if isinstance(known, str) and known else uuid.uuid4().hex[:12]
 
 
 def execute(run: Run, resolved: dict[str, Any], engine: Engine | None = None) -> Summary:
@@ -184,6 +196,7 @@ def execute(run: Run, resolved: dict[str, Any], engine: Engine | None = None) ->
     images = run.images
     facts = {**describe(run.matting.device, run.matting.checkpoint), **engine.facts}
     facts |= {"plates": run.made} if run.made else {}
+    facts[IDENTITY] = run.identity
     tally = Tally()
     for record in run.settled:
         tally.add(record)
@@ -209,6 +222,8 @@ def execute(run: Run, resolved: dict[str, Any], engine: Engine | None = None) ->
                 run.settled,
                 run.directory.working,
                 "images" if run.clips is None else "frames",
+                identity=run.identity,
+                shown=shown(resolved, facts),
             )
             for tracker in run.trackers:
                 tracker.start(info)

@@ -8,6 +8,8 @@ from pkgutil import iter_modules
 from bgm.tracking.background import Background
 from bgm.tracking.base import (
     TRACKERS,
+    ComparisonInfo,
+    ComparisonTracker,
     Preview,
     RunInfo,
     Tracker,
@@ -24,6 +26,8 @@ for _module in iter_modules(__path__):  # each registers what it has
 __all__ = [
     "TRACKERS",
     "Background",
+    "ComparisonInfo",
+    "ComparisonTracker",
     "ConsoleTracker",
     "Guarded",
     "Preview",

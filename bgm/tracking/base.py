@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,28 @@ from numpy.typing import NDArray
 from bgm.records.record import ImageRecord
 from bgm.records.summary import Summary
 
-Preview = NDArray[np.uint8]
-"""A small picture of source and matte, (H, W, 3), RGB."""
+
+@dataclass(frozen=True)
+class Preview:
+    """A small picture of source and matte.
+
+    Attributes:
+        strip: Panels side by side, (H, W, 3), RGB, uint8: the photograph, its alpha, and more.
+        panel: Width of each panel in pixels.
+    """
+
+    strip: NDArray[np.uint8]
+    panel: int
+
+    @property
+    def photograph(self) -> NDArray[np.uint8]:
+        """The photograph, (H, panel, 3), RGB."""
+        return self.strip[:, : self.panel]
+
+    @property
+    def alpha(self) -> NDArray[np.uint8]:
+        """Its alpha, (H, panel)."""
+        return self.strip[:, self.panel : 2 * self.panel, 0]
 
 
 @dataclass(frozen=True)
@@ -34,6 +54,8 @@ class RunInfo:
         working: Its directory on this machine, where that is another one.
         unit: What the images are: `images`, or the `frames` of clips, of which `images` is an
             estimate.
+        identity: What the run is known by, also when it goes on after an interruption.
+        shown: What of the configuration and the facts tells runs apart; None for all of it.
     """
 
     output_dir: Path
@@ -43,6 +65,31 @@ class RunInfo:
     settled: Sequence[ImageRecord] = ()
     working: Path | None = None
     unit: str = "images"
+    identity: str | None = None
+    shown: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class ComparisonInfo:
+    """The runs of a sweep side by side.
+
+    Attributes:
+        folder: Where that is written.
+        identity: What it is known by, also when the sweep goes on after an interruption.
+        headings: Names of the columns of its table; the first names the run.
+        rows: Numbers, texts and None.
+        files: The files that it was written to.
+        page: The one of them to look at.
+        runs: The directories of the jobs on this machine.
+    """
+
+    folder: Path
+    identity: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[float | str | None]]
+    files: Sequence[Path]
+    page: Path
+    runs: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +103,7 @@ class TrackerSettings:
         group: Runs that belong together, such as the jobs of a sweep.
         job_type: Kind of run.
         tags: Labels of the run.
+        sync: What becomes of a run that was kept offline: `none`, or sent at its `end`.
         options: Settings that only this tracker has.
     """
 
@@ -65,6 +113,7 @@ class TrackerSettings:
     group: str | None = None
     job_type: str = "matte"
     tags: list[str] = field(default_factory=list)
+    sync: str = "none"
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -79,6 +128,14 @@ class Tracker(Protocol):
 
     def finish(self, summary: Summary) -> None:
         """The run is over, or was interrupted."""
+
+
+@runtime_checkable
+class ComparisonTracker(Protocol):
+    """A tracker that wants to know of the comparison at the end of a sweep too."""
+
+    def comparison(self, info: ComparisonInfo) -> None:
+        """The jobs have ended; this is told to a tracker of its own, nothing else."""
 
 
 TRACKERS: dict[str, Callable[[TrackerSettings], Tracker]] = {}

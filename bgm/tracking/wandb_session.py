@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bgm.tracking.base import TrackerSettings
+from bgm.tracking.wandb_sync import command, send, unsent_parts, unsent_runs
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +23,7 @@ class WandbSession:
         settings: What is said about the run.
         folder: Where W&B keeps its files, unless its environment says otherwise.
         config: The settings to show, as nested plain values.
-        more: Further arguments of `wandb.init`.
+        identity: The run's; one that is known already goes on. None for a new run.
 
     Attributes:
         wandb: The module.
@@ -29,27 +31,51 @@ class WandbSession:
     """
 
     def __init__(
-        self, settings: TrackerSettings, folder: Path, config: dict[str, Any], **more: Any
+        self,
+        settings: TrackerSettings,
+        folder: Path,
+        config: dict[str, Any],
+        identity: str | None = None,
     ) -> None:
         import wandb  # slow to import, and not needed by runs that are not logged to it
 
         self.wandb = wandb
+        self._sync = settings.sync
         folder = Path(_given("DIR") or folder).absolute()
         mode = _given("MODE") or settings.mode
-        self._environment = _Environment(folder / "wandb", keep_config=mode != "offline")
+        self._environment = _Environment(folder / "wandb", is_offline=mode != "online")
         try:
-            arguments = {**self._arguments(settings, folder, mode), "config": config, **more}
+            arguments = {**self._arguments(settings, folder, mode), "config": config}
+            arguments |= {"id": _given("RUN_ID") or identity, "resume": _given("RESUME") or "allow"}
             self.run: Any = wandb.init(**arguments)
         except BaseException:
             self._environment.restore()
             raise
 
-    def finish(self, exit_code: int) -> None:
-        """End the run."""
+    def finish(self, exit_code: int, jobs: Sequence[Path] = ()) -> None:
+        """End the run; if it was kept offline, send it or say how, as the settings want it.
+
+        Args:
+            exit_code: How it ended.
+            jobs: Directories of runs that were kept offline before, to be named too.
+        """
+        identity, folder = self.run.id, Path(self.run.dir).parent.parent
         try:
             self.run.finish(exit_code=exit_code)
         finally:
             self._environment.restore()
+        if self.run.offline and not self.run.disabled:
+            self._conclude(unsent_parts(folder, identity), jobs)
+
+    def _conclude(self, parts: Sequence[Path], jobs: Sequence[Path]) -> None:
+        how = command([*parts, *unsent_runs(jobs)])
+        if self._sync == "none":
+            what = "this sweep" if jobs else "this run"
+            log.info("W&B kept %s offline; to send it: %s", what, how)
+        elif send(parts):
+            log.info("W&B has this run: %s", ", ".join(part.name for part in parts))
+        else:
+            log.warning("W&B did not take this run (is this machine logged in?); try: %s", how)
 
     def _arguments(self, settings: TrackerSettings, folder: Path, mode: str) -> dict[str, Any]:
         """What W&B is told; given one by one, for it looks at its environment only once."""
@@ -60,8 +86,7 @@ class WandbSession:
             mode = "offline"
             log.warning(
                 "no API key of W&B, so the run is kept on disk (tracking.mode=offline); `wandb "
-                "login` or WANDB_API_KEY logs in, `wandb sync %s` sends it then",
-                folder / "wandb" / "offline-run-*",
+                "login` or WANDB_API_KEY logs in"
             )
         return {
             "project": _given("PROJECT") or settings.project,
@@ -78,10 +103,7 @@ class WandbSession:
     def _may_log_in(self, quiet: Any) -> bool:
         """Whether there is a key, or what else stands for one; W&B itself would ask for it."""
         self.wandb.setup(settings=quiet)
-        try:
-            return bool(self.wandb.login(prompt=False))
-        except TypeError:  # before W&B could be told not to ask
-            return self.wandb.api.api_key is not None
+        return bool(self.wandb.login(prompt=False))
 
 
 class _Environment:
@@ -91,16 +113,19 @@ class _Environment:
 
     Args:
         folder: Where its files go.
-        keep_config: Whether it shall know what the person has configured for all runs.
+        is_offline: Whether nothing shall be sent. W&B then reports on itself all the same, and
+            waits for that at the end of the process; and it need not know what the person has
+            configured for all runs.
     """
 
-    def __init__(self, folder: Path, *, keep_config: bool) -> None:
+    def __init__(self, folder: Path, *, is_offline: bool) -> None:
         for name in [name for name in os.environ if name.startswith("WANDB_")]:
             if not os.environ[name]:
                 del os.environ[name]
-        parts = ["DATA", "CACHE"] if keep_config else ["DATA", "CACHE", "CONFIG"]
-        places = {f"WANDB_{part}_DIR": str(folder / part.lower()) for part in parts}
-        self._own = {name: place for name, place in places.items() if name not in os.environ}
+        parts = ["DATA", "CACHE", "CONFIG"] if is_offline else ["DATA", "CACHE"]
+        wanted = {f"WANDB_{part}_DIR": str(folder / part.lower()) for part in parts}
+        wanted |= {"WANDB_ERROR_REPORTING": "false"} if is_offline else {}
+        self._own = {name: value for name, value in wanted.items() if name not in os.environ}
         os.environ.update(self._own)
 
     def restore(self) -> None:

@@ -1,7 +1,7 @@
 """The networks as they are trained: the same computation, but what is clamped still learns.
 
 A clamp has no slope outside [0, 1]: an alpha of -0.1 inside a subject would never be told that it
-is wrong, and stay a hole. Here gradients pass a clamp as if it were not there.
+is wrong, and stay a hole. Here gradients pass a clamp, if they lead back to where it has a slope.
 """
 
 from __future__ import annotations
@@ -133,19 +133,27 @@ def refine_chosen(
 
 
 class _PassClamp(torch.autograd.Function):
-    """Exactly the clamp going forward, and exactly nothing going back."""
+    """Exactly the clamp going forward; going back, only what does not lead further out.
+
+    What leads out changes no result, so nothing would ever stop it: losses that look at neighbours
+    would drive an alpha of 0 to -500, and the training would end in noise.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
         return x.clamp(0, 1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return grads[0]
+        (x,), (grad,) = ctx.saved_tensors, grads
+        # Steps go against the gradient.
+        leads_out = ((x < 0) & (grad > 0)) | ((x > 1) & (grad < 0))
+        return grad.masked_fill(leads_out, 0)
 
 
 def pass_clamp(x: Tensor) -> Tensor:
-    """Clamp to [0, 1], with the gradient of x itself."""
+    """Clamp to [0, 1], with the gradient of x itself, unless that leads further out."""
     clamped: Tensor = _PassClamp.apply(x)  # type: ignore[no-untyped-call]
     return clamped
 

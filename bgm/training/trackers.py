@@ -47,8 +47,9 @@ class TrainingTracker:
 
     def _begin(self, tracking: TrackingConfig, folder: Path, config: dict[str, Any]) -> None:
         settings = tracker_settings(tracking, folder)
-        more = {"id": self.identity, "resume": "allow"}
-        self._session = WandbSession(settings, folder, config, **more)
+        self._session = WandbSession(settings, folder, config, self.identity)
+        self._session.run.define_metric("step", hidden=True)
+        self._session.run.define_metric("*", step_metric="step")
 
     def entry(self, entry: Entry) -> None:
         """Log a line of the journal, its numbers by their dotted keys."""

@@ -115,7 +115,8 @@ class Trainer:
         if isinstance(self.network, MattingRefine):
             shared = np.random.default_rng([self._seed, self.steps_done])
             scale = float(shared.choice(self.stage.scales))
-            set_refiner(self.network, scale, round(self.stage.refined * size[0] * size[1]))
+            self.network.backbone_scale = scale
+            self.network.refiner.sample_pixels = round(self.stage.refined * size[0] * size[1])
 
     def _losses(self, results: list[Result], batch: Batch) -> dict[str, Tensor]:
         """The losses of all results together, and their weighted sum as `total`."""
@@ -152,12 +153,6 @@ class Trainer:
         self.steps_done = state["steps_done"]
         self.samples = state["samples"]
         self.seconds = state["seconds"]
-
-
-def set_refiner(network: MattingRefine, scale: float, pixels: int) -> None:
-    """Set the scale of the coarse pass, and how many pixels of a picture are refined."""
-    network.backbone_scale = scale
-    network.refiner.sample_pixels = pixels
 
 
 def _resize(truth: Tensor, like: Tensor) -> Tensor:

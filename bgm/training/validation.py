@@ -13,12 +13,13 @@ from torch import Tensor
 
 from bgm.config.training import CompositeConfig, ValidationConfig
 from bgm.evaluation import alpha_errors
+from bgm.inference.scale import ScaleRule
 from bgm.networks import MattingRefine
 from bgm.training.batches import collate
 from bgm.training.composites import Composer, Sample
 from bgm.training.procedural import DRAWN
 from bgm.training.store import PictureStore
-from bgm.training.trainer import Network, set_refiner
+from bgm.training.trainer import Network
 
 SCORES = ("mad", "mse", "grad", "conn")
 """The errors of alpha that are kept; `mad` and `mse` times 1000."""
@@ -26,8 +27,8 @@ SCORES = ("mad", "mse", "grad", "conn")
 AVERAGE = "all"
 """Name of the row that averages over the kinds."""
 
-# What is recommended for HD; the share of refined pixels is the same at all sizes.
-_HD_SCALE, _HD_SAMPLE_PIXELS, _HD_AREA = 0.25, 80_000, 1920 * 1080
+_RULE = ScaleRule(scale=0.25, sample_pixels=None)
+"""What is recommended for HD, at all sizes: the sets are small, so that they are quick to score."""
 
 Grey = NDArray[np.uint8]
 Table = dict[str, dict[str, float]]
@@ -80,8 +81,7 @@ def predict(network: Network, sample: Sample, device: torch.device) -> Grey:
     """The matte of one composite, (H, W)."""
     batch = collate([sample]).prepared(device)
     if isinstance(network, MattingRefine):
-        area = batch.pha.shape[2] * batch.pha.shape[3]
-        set_refiner(network, _HD_SCALE, round(_HD_SAMPLE_PIXELS * area / _HD_AREA))
+        _RULE.apply(network, *batch.pha.shape[2:])
     with torch.inference_mode():
         pha: Tensor = network(batch.src, batch.bgr).pha
     return np.asarray((pha[0, 0] * 255).round().byte().cpu())
