@@ -33,7 +33,7 @@ OmegaConf.register_new_resolver("bgm.demo", demo_path, replace=True)
 ModelName = Enum("ModelName", ["refine", "base"])
 BackboneName = Enum("BackboneName", ["mobilenetv2", "resnet50", "resnet101"])
 RefineMode = Enum("RefineMode", ["sampling", "thresholding", "full"])
-Precision = Enum("Precision", ["float32", "bfloat16", "float16"])
+Precision = Enum("Precision", ["float32", "bfloat16", "float16", "int8"])
 OnExisting = Enum("OnExisting", ["error", "resume", "skip", "overwrite"])
 OnSuspect = Enum("OnSuspect", ["note", "copy", "fail"])
 OnError = Enum("OnError", ["continue", "stop"])
@@ -108,6 +108,14 @@ class RuntimeConfig:
 
     name: str = "auto"
     provider: Provider = Provider.cpu
+
+
+@dataclass
+class CalibrationConfig:
+    """Pictures that `precision=int8` is calibrated with."""
+
+    src: str = field(default_factory=lambda: demo_path("src"))
+    bgr: str = field(default_factory=lambda: demo_path("bgr"))
 
 
 @dataclass
@@ -284,6 +292,7 @@ class Config(ExperimentSettings):
     checkpoints_dir: str | None = None
     network_file: str | None = None
     precision: Precision = Precision.float32
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     threads: int | None = None
     sweep_cache_mb: int = 2000
     seed: int = 0
@@ -361,6 +370,7 @@ class BenchmarkConfig:
     checkpoint: str = "auto"
     checkpoints_dir: str | None = None
     precision: Precision = Precision.float32
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     threads: int | None = None
     batch_size: int = 1
     width: int = 1920

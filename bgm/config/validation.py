@@ -50,6 +50,7 @@ Schema = TypeVar(
 PATHS = (
     *("data.root", "data.src", "data.bgr", "data.pha", "data.fgr", "data.trimap"),
     *("checkpoint", "checkpoints_dir", "network_file", "repeat", "groups", "edges.garbage"),
+    *("calibration.src", "calibration.bgr"),
     *(f"outputs.{name}.{key}" for name, layer in LAYERS.items() for key in layer.paths),
     *("pred", "true", "trimap", "output_dir", "data.alphas", "data.cache"),
 )

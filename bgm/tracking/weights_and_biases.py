@@ -29,6 +29,8 @@ class WandbTracker:
     W&B's own environment variables win over the settings.
     """
 
+    package = "wandb"
+
     def __init__(self, settings: TrackerSettings) -> None:
         self._settings = settings
         self._done = 0
