@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bgm.config.edges import EdgesConfig
 from bgm.config.engine import EngineConfig
 from bgm.config.experiments import ComparisonSettings, ExperimentSettings
+from bgm.config.sets import SetFolders
 from bgm.config.video import FORMATS_FOLDER, ClipDataConfig, DataKind, VideoFormat, load_format
 from bgm.data.kinds import is_film
 from bgm.data.plates import MEDIAN
@@ -32,7 +33,7 @@ OmegaConf.register_new_resolver("bgm.demo", demo_path, replace=True)
 ModelName = Enum("ModelName", ["refine", "base"])
 BackboneName = Enum("BackboneName", ["mobilenetv2", "resnet50", "resnet101"])
 RefineMode = Enum("RefineMode", ["sampling", "thresholding", "full"])
-Precision = Enum("Precision", ["float32", "bfloat16", "float16"])
+Precision = Enum("Precision", ["float32", "bfloat16", "float16", "int8"])
 OnExisting = Enum("OnExisting", ["error", "resume", "skip", "overwrite"])
 OnSuspect = Enum("OnSuspect", ["note", "copy", "fail"])
 OnError = Enum("OnError", ["continue", "stop"])
@@ -110,9 +111,19 @@ class RuntimeConfig:
 
 
 @dataclass
+class CalibrationConfig:
+    """Pictures that `precision=int8` is calibrated with."""
+
+    src: str = field(default_factory=lambda: demo_path("src"))
+    bgr: str = field(default_factory=lambda: demo_path("bgr"))
+
+
+@dataclass
 class DataConfig(ClipDataConfig):
     """Where the photographs are, and how they are prepared."""
 
+    root: str | None = None
+    folders: SetFolders = field(default_factory=SetFolders)
     src: str = MISSING
     bgr: str = MISSING
     pha: str | None = None
@@ -281,6 +292,7 @@ class Config(ExperimentSettings):
     checkpoints_dir: str | None = None
     network_file: str | None = None
     precision: Precision = Precision.float32
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     threads: int | None = None
     sweep_cache_mb: int = 2000
     seed: int = 0
@@ -365,6 +377,7 @@ class BenchmarkConfig:
     checkpoint: str = "auto"
     checkpoints_dir: str | None = None
     precision: Precision = Precision.float32
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     threads: int | None = None
     batch_size: int = 1
     width: int = 1920

@@ -36,7 +36,7 @@ from bgm.runs.resume import remove_partial_files, split
 from bgm.runs.reuse import Reuse
 from bgm.runs.suspects import judge
 from bgm.storage import locate
-from bgm.tracking import Preview, RunInfo, Tracker
+from bgm.tracking import Preview, RunInfo, Tracker, import_early
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +108,7 @@ def prepare(
         matting = matting or load_network(settings_here(config))
         take_settings_of_file(config, matting)
     plan = make_plan(config, output_dir, working)
+    import_early(config.tracking.name)
     matting = matting or load_network(settings_here(config))
     if not any(pair.stills for pair in plan.pairs):
         _check_repeats(plan, matting)
