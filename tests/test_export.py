@@ -73,7 +73,7 @@ def test_a_file_says_what_it_is_and_how_it_compared(exported):
     assert beside["refiner"]["refine_mode"] == "sampling"
     assert beside["refiner"]["backbone_scale"] == 0.25
     assert beside["checkpoint_sha256"].startswith("9b55542004449ef7")
-    assert beside["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(beside["versions"]["torch"])
     assert beside["reached"]["blocks"] == 1
     assert 0 < beside["reached"]["alpha"] < 1e-4
     assert sorted(p.name for p in path.parent.iterdir() if p.suffix != ".log") == [
