@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
@@ -16,3 +18,12 @@ def conf_directory() -> Path:
 def demo_path(part: str) -> str:
     """Path of a part of the shipped demo set, such as `src`; `${bgm.demo:src}` in YAML."""
     return str(_PACKAGE / "assets" / "demo" / part)
+
+
+def cache_folder() -> Path:
+    """Where bgm keeps what it would otherwise make again; whoever empties it loses only time."""
+    if sys.platform == "win32":
+        cache = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    else:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "bgm"

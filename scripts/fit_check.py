@@ -26,14 +26,22 @@ from bgm.data import align_background
 from bgm.data.residual import CHECK_SIDE
 from bgm.data.shrink import shrink
 from bgm.evaluation import alpha_errors
-from bgm.evaluation.check import TYPICAL_ERROR, check, feature, numbers_of
+from bgm.evaluation.check import TYPICAL_ERROR, check, guess_error, numbers_of
 from bgm.outputs import to_rgba8
 from bgm.training.sources import find_sources, read_background, read_foreground
 from bgm.training.store import build_store
 from bgm.training.validation import Item, make_items
 
 TARGET = Path(__file__).parent.parent / "bgm" / "evaluation" / "coefficients.py"
-RIDGE = 3.0
+USED = ("uncertain", "plate_through", "residual_edge")
+"""Numbers that have a say; the others added nothing for kinds that were held out."""
+
+LEAST = 1e-4
+"""Errors below this count as this."""
+
+BAD = 0.02
+"""Mean absolute error of a matte that should be named."""
+
 HEAD = '"""What the suspicion of a check is made of; written by `scripts/fit_check.py`."""\n\n'
 
 
@@ -57,8 +65,7 @@ def main() -> None:
         table.append(list(numbers.values()))
         errors.append(alpha_errors(pixels[:, :, 3], sample.pha[:, :, 0])["mad"])
     names = list(numbers)
-    features = np.array([[feature(n, v) for n, v in zip(names, row, strict=True)] for row in table])
-    _report(np.array(kinds), features, np.array(errors), names, arguments.write)
+    report(np.array(kinds), np.array(table), np.array(errors), names, arguments.write)
 
 
 def _items(arguments: argparse.Namespace) -> list[Item]:
@@ -80,66 +87,76 @@ def _items(arguments: argparse.Namespace) -> list[Item]:
     return found
 
 
-def _report(
-    kinds: NDArray[Any], features: NDArray[Any], errors: NDArray[Any], names: list[str], write: bool
+def report(
+    kinds: NDArray[Any], numbers: NDArray[Any], errors: NDArray[Any], names: list[str], write: bool
 ) -> None:
-    target = np.log(np.maximum(errors, 1e-5) / TYPICAL_ERROR)
-    guess = np.empty(len(target))
+    """Fit, say how well what was not seen is ranked, and perhaps write the coefficients."""
+    guess = np.empty(len(errors))
     base = np.array([kind.removeprefix("handheld ").removeprefix("drift ") for kind in kinds])
+    used = [names.index(name) for name in USED]
     for kind in np.unique(base):
         held = base == kind
-        guess[held] = _apply(features[held], *_fit(features[~held], target[~held]))
-    print(f"{len(target)} composites, {len(np.unique(base))} kinds held out in turn")
-    print(f"all: {_rank_correlation(guess, target):.3f}")
-    for prefix in ("still", "handheld", "drift"):
-        of = np.array(
-            [
-                k.split()[0] == prefix
-                or (prefix == "still" and " " not in k)
-                or (prefix == "still" and k.split()[0] == "drawn")
-                for k in kinds
-            ]
-        )
-        print(f"{prefix}: {_rank_correlation(guess[of], target[of]):.3f} of {of.sum()}")
+        guess[held] = _guess(numbers[held][:, used], *_fit(numbers[~held][:, used], errors[~held]))
+    print(f"{len(errors)} composites, {len(np.unique(base))} kinds held out in turn")
+    print(f"all: {_rank_correlation(guess, errors):.3f}")
+    still = (base == kinds, "still")
+    shaken, drift = ((np.char.startswith(kinds, p + " "), p) for p in ("handheld", "drift"))
+    for of, name in (still, shaken, drift):
+        print(f"{name}: {_rank_correlation(guess[of], errors[of]):.3f} of {of.sum()}")
     for kind in np.unique(base):
         of = base == kind
-        ranks, mad = _rank_correlation(guess[of], target[of]), 1000 * errors[of].mean()
+        ranks, mad = _rank_correlation(guess[of], errors[of]), 1000 * errors[of].mean()
         print(f"  {kind}: {ranks:.3f}, MAD x1000 {mad:.1f}")
     for index, name in enumerate(names):
-        print(f"  {name} alone: {_rank_correlation(features[:, index], target):.3f}")
-    worst = np.argsort(-guess)[: max(1, len(guess) // 10)]
-    truly = set(np.argsort(-target)[: len(guess) // 4].tolist())
-    hits = np.mean([int(index) in truly for index in worst])
-    print(f"of the tenth with most suspicion, {hits:.0%} are in the worst quarter")
-    weights, intercept = _fit(features, target)
-    coefficients = {n: round(float(w), 4) for n, w in zip(names, weights, strict=True)}
-    print(json.dumps(coefficients, indent=2), round(float(intercept), 4))
+        print(f"  {name} alone: {_rank_correlation(numbers[:, index], errors):.3f}")
+    _report_thresholds(guess / (guess + TYPICAL_ERROR), errors)
+    weights, least = _fit(numbers[:, used], errors)
+    coefficients = {n: round(float(w), 5) for n, w in zip(USED, weights, strict=True)}
+    print(json.dumps(coefficients, indent=2), round(float(least), 5))
     if write:
         lines = "".join(f'    "{name}": {weight},\n' for name, weight in coefficients.items())
-        constant = f"INTERCEPT: float = {intercept:.4f}"
+        constant = f"LEAST_ERROR: float = {least:.5f}"
         table = "COEFFICIENTS: dict[str, float] = {\n" + lines + "}"
         TARGET.write_text(f"{HEAD}{constant}\n\n{table}\n", encoding="utf-8")
 
 
-def _fit(features: NDArray[Any], target: NDArray[Any]) -> tuple[NDArray[Any], float]:
-    """Ridge regression on standardised features; one that would lower the suspicion has no say."""
-    mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
-    scaled = (features - mean) / spread
-    used = np.ones(scaled.shape[1], bool)
-    while True:
-        columns = scaled[:, used]
-        left = columns.T @ columns + RIDGE * np.eye(used.sum())
-        found = np.linalg.solve(left, columns.T @ (target - target.mean()))
-        if (found >= 0).all():
-            break
-        used[np.flatnonzero(used)[found < 0]] = False
-    weights = np.zeros(len(used))
-    weights[used] = found / spread[used]
-    return weights, float(target.mean() - mean @ weights)
+def _report_thresholds(suspicion: NDArray[Any], errors: NDArray[Any]) -> None:
+    """What a threshold finds of the mattes that are bad, and how much of what it finds is."""
+    bad = errors > BAD
+    print(f"{bad.mean():.0%} have an error above {BAD}")
+    for threshold in np.arange(0.5, 0.95, 0.05):
+        found = suspicion > threshold
+        right = (found & bad).sum()
+        print(
+            f"  above {threshold:.2f}: {found.mean():.0%} of all; precision "
+            f"{right / max(1, found.sum()):.2f}, recall {right / bad.sum():.2f}"
+        )
 
 
-def _apply(features: NDArray[Any], weights: NDArray[Any], intercept: float) -> NDArray[Any]:
-    return np.asarray(features @ weights + intercept)
+def _fit(numbers: NDArray[Any], errors: NDArray[Any]) -> tuple[NDArray[Any], float]:
+    """Coefficients, none below 0, by which the logarithm of the error is guessed best (Huber)."""
+    scale = numbers.mean(axis=0) + 1e-9
+    columns, target = torch.tensor(numbers / scale), torch.tensor(np.maximum(errors, LEAST)).log()
+    logs = torch.full((numbers.shape[1] + 1,), -4.0, dtype=torch.float64, requires_grad=True)
+    search = torch.optim.LBFGS([logs], max_iter=300, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        search.zero_grad()
+        weights = logs.exp()
+        guess = (columns @ weights[1:] + weights[0] * TYPICAL_ERROR + LEAST).log()
+        found = torch.nn.functional.smooth_l1_loss(guess, target) + 1e-4 * weights.sum()
+        found.backward()  # type: ignore[no-untyped-call]
+        return found
+
+    search.step(loss)  # type: ignore[no-untyped-call]
+    weights = logs.detach().exp().numpy()
+    return weights[1:] / scale, float(weights[0] * TYPICAL_ERROR + LEAST)
+
+
+def _guess(numbers: NDArray[Any], weights: NDArray[Any], least: float) -> NDArray[Any]:
+    coefficients = dict(zip(USED, weights, strict=True))
+    rows = (dict(zip(USED, row, strict=True)) for row in numbers)
+    return np.array([guess_error(row, coefficients, least) for row in rows])
 
 
 def _rank_correlation(first: NDArray[Any], second: NDArray[Any]) -> float:

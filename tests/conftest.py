@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,11 +89,44 @@ def shrink(source: Path, target: Path, height: int) -> None:
 @pytest.fixture
 def shoot(tmp_path) -> Shoot:
     """The demo's tripod and product shots at 180 rows, in their sub-folders."""
-    shoot = Shoot(tmp_path / "shoot")
+    return make_shoot(tmp_path / "shoot")
+
+
+def make_shoot(root: Path) -> Shoot:
+    """Make the small shoot."""
     for path in sorted(DEMO.glob("*/*/*.*")):
         if "handheld" not in path.parts:
-            shrink(path, shoot.root / path.relative_to(DEMO), 180)
-    return shoot
+            shrink(path, root / path.relative_to(DEMO), 180)
+    return Shoot(root)
+
+
+@dataclass
+class Swept:
+    """A sweep of the small shoot that several tests look at."""
+
+    outcome: Outcome
+    shoot: Shoot
+    folder: Path
+
+
+def sweep_once(root: Path, *arguments: str) -> Swept:
+    """Make the small shoot in a directory and sweep it into `out` there, scored."""
+    shoot = make_shoot(root / "shoot")
+    data = ["data=folders", f"data.src={shoot.src}", f"data.bgr={shoot.bgr}"]
+    given = [*data, f"data.pha={shoot.pha}", "output_dir=out", "tracking=files", *arguments]
+    return Swept(run_in(root, "-m", *given), shoot, root / "out")
+
+
+def run_in(root: Path, *arguments: str, command=cli.MATTE) -> Outcome:
+    """Run a command in a directory, for fixtures that several tests share."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(root)
+        patch.setattr(sys, "argv", ["bgm", *arguments])
+        GlobalHydra.instance().clear()
+        code = cli.run_application(command)
+        close_log_files()
+    return Outcome(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture

@@ -58,6 +58,17 @@ def test_a_run_checks_every_matte_and_names_those_that_need_eyes(matte, tmp_path
     map_ = np.asarray(Image.open(tmp_path / "out/chk/product/teapot.jpg"))
     assert map_.ndim == 2
     assert map_.max() > 100 > map_.mean()
+    # Another threshold is no other run: what is there is judged anew.
+    kept = ["outputs.types=[pha,chk]", "on_existing=resume"]
+    above = sorted(r["check"]["suspicion"] for r in found.values())[-2]
+    again = matte(*kept, f"suspect_above={above}", "on_suspect=fail")
+    assert again.code == 0, again.err
+    assert "these 1 of 3 need eyes: " in again.out + again.err
+    judged = records(tmp_path / "out")
+    for name, before in found.items():
+        needs_eyes = before["check"]["suspicion"] > above
+        assert judged[name]["check"] == {**before["check"], "needs_eyes": needs_eyes}
+        assert any("needs eyes" in remark for remark in judged[name]["remarks"]) == needs_eyes
 
 
 def test_suspects_can_fail(matte, tmp_path):

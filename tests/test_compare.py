@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -10,8 +11,9 @@ import shutil
 import signal
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from conftest import NAMES
+from conftest import NAMES, sweep_once
 from PIL import Image
 
 from bgm.cli import commands as cli
@@ -19,6 +21,8 @@ from bgm.comparison.compare import compare_runs
 from bgm.comparison.finished import FinishedRun
 from bgm.comparison.gallery import make_gallery
 from bgm.comparison.runs import find_runs
+from bgm.layers import LayerSpec
+from bgm.outputs.exr import encode_exr
 from bgm.records.fingerprints import fingerprint
 from bgm.records.record import ImageRecord
 from bgm.records.summary import Summary
@@ -27,12 +31,21 @@ from bgm.runs import runner
 SWEEP = ["-m", "refine.sample_pixels=160,1600", "outputs.types=[pha,com]"]
 
 
-@pytest.fixture
-def sweep(matte, shoot, tmp_path):
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
     """Two scored runs of the small shoot."""
-    outcome = matte(*SWEEP, f"data.pha={shoot.pha}")
-    assert outcome.code == 0
-    return outcome, tmp_path / "out"
+    swept = sweep_once(tmp_path_factory.mktemp("compare"), *SWEEP[1:])
+    assert swept.outcome.code == 0, swept.outcome.err
+    return swept
+
+
+@pytest.fixture
+def sweep(swept, tmp_path):
+    """What the sweep said, and a copy of what it did."""
+    folder = tmp_path / "out"
+    shutil.copytree(swept.folder, folder)
+    said = swept.outcome.out.replace(str(swept.folder), str(folder))
+    return replace(swept.outcome, out=said), folder
 
 
 def read(folder) -> dict:
@@ -151,6 +164,7 @@ def test_the_pictures_are_scaled_to_a_bounded_page(sweep):
     size = sum(len(p.data) for image in gallery for panels in image.panels for p in panels.values())
     assert len(gallery) == 40
     assert size < 3e6
+    assert make_gallery(runs, folder / "comparison.html", page_mb=3, most=0) == []
 
 
 def test_best_is_not_claimed_where_there_is_nothing_to_compare(sweep):
@@ -352,8 +366,34 @@ def test_only_pictures_of_the_run_are_shown(teapot, tmp_path):
         assert (image.source, image.truth, image.panels) == (None, None, [{}])
 
 
+def test_layers_of_film_pipelines_are_shown(teapot):
+    """Premultiplied light in half floats: what is seen is what a PNG would show."""
+    pytest.importorskip("OpenEXR")
+    alpha = np.asarray(Image.open(teapot.path / "pha/teapot.png").convert("L"), np.float32) / 255
+    colours = np.dstack([np.full((*alpha.shape, 3), 0.5, np.float32), alpha])
+    for kind, pixels, premultiplied in (("pha", alpha, False), ("com", colours, True)):
+        spec = LayerSpec(kind, "exr", linear=True, premultiplied=premultiplied)
+        (teapot.path / f"{kind}/teapot.exr").write_bytes(encode_exr(pixels, spec))
+    shown = pictures(teapot, files={k: f"{k}/teapot.exr" for k in ("pha", "com")}).panels[0]
+    assert (shown["alpha"].file, shown["cutout"].file) == (None, None)  # no browser shows them
+    reference = pictures(teapot).panels[0]["alpha"]
+    difference = np.abs(unpack(shown["alpha"]).astype(int) - unpack(reference))
+    assert difference.max() <= 1
+    cutout = unpack(shown["cutout"])
+    inside = cutout[..., 3] == 255
+    assert np.abs(cutout[inside][:, :3].astype(int) - 128).max() <= 3
+    (teapot.path / "pha/teapot.exr").write_bytes(b"no picture")
+    assert "alpha" not in pictures(teapot, files={"pha": "pha/teapot.exr"}).panels[0]
+
+
+def unpack(panel) -> np.ndarray:
+    """The pixels of a picture in the page."""
+    data = base64.b64decode(panel.data.partition(",")[2])
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
 def test_pictures_that_claim_to_be_huge_are_not_decoded(teapot, monkeypatch):
-    monkeypatch.setattr("bgm.comparison.gallery.MAX_PIXELS", 100)
+    monkeypatch.setattr("bgm.comparison.pictures.MAX_PIXELS", 100)
     assert pictures(teapot, files={"com": "com/teapot.png"}).panels == [{}]
 
 

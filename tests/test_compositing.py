@@ -66,13 +66,19 @@ def test_exr(ramp, tmp_path, kind, linear):
 
 def test_a_run_with_exr(matte, tmp_path):
     pytest.importorskip("OpenEXR")
-    formats = [f"outputs.{kind}.format=exr" for kind in ("com", "pha", "fgr")]
-    assert matte(*formats, "edges=standard").code == 0
+    maps = ("err", "ref", "chk")
+    formats = [f"outputs.{kind}.format=exr" for kind in ("com", "pha", "fgr", *maps)]
+    types = "outputs.types=[com,pha,fgr,err,ref,chk]"
+    assert matte(types, *formats, "edges=standard").code == 0
     stored = records(tmp_path / "out")["product/teapot"]["files"]
     assert stored["pha"] == "pha/product/teapot.exr"
     _, pha = read_exr((tmp_path / "out" / stored["pha"]).read_bytes(), tmp_path)
     _, com = read_exr((tmp_path / "out" / stored["com"]).read_bytes(), tmp_path)
     _, fgr = read_exr((tmp_path / "out" / stored["fgr"]).read_bytes(), tmp_path)
+    for kind in maps:
+        _, channels = read_exr((tmp_path / "out" / stored[kind]).read_bytes(), tmp_path)
+        assert set(channels) == {"Y"}
+        assert channels["Y"].min() == 0 < channels["Y"].max() <= 1
     assert set(pha) == {"A"}
     assert set(fgr) == {"R", "G", "B"}
     np.testing.assert_array_equal(pha["A"], com["A"])
@@ -120,7 +126,7 @@ def test_a_trimap(matte, tmp_path):
     [
         ("outputs.fgr.bits=16", "outputs.fgr.bits=16 does not fit outputs.fgr.format=jpg"),
         ("outputs.com.bits=32", "outputs.com.bits=32: must be 8 or 16"),
-        ("outputs.err.format=exr", "outputs.err.format=exr: must be one of png"),
+        ("outputs.trimap.format=exr", "outputs.trimap.format=exr: must be one of png"),
         ("outputs.trimap.format=jpg", "outputs.trimap.format=jpg: must be one of png, tiff"),
         ("outputs.trimap.band=-1", "outputs.trimap.band=-1: must be from 0 to 500"),
     ],

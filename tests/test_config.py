@@ -164,6 +164,7 @@ def test_every_shipped_choice_is_valid(path):
         return
     is_video = path.stem == "video"
     extra = ["data.src=src", "data.bgr=bgr"] if is_video or choice == "folders" else []
+    extra += ["data.root=set"] if choice == "set" else []
     extra += ["data=video"] if is_video and group != "data" else []
     parse_config(compose_config(f"{group}={choice}", *extra), Config)
 
@@ -289,7 +290,8 @@ def test_the_tilde_is_the_home_directory_in_every_path(key, monkeypatch):
     monkeypatch.setenv("USERPROFILE", "/home/of/mine")
     given = [f"{key}='~/there'", "data.src=src", "data.bgr=bgr", "data.pha=pha", "output_dir=out"]
     unique = {setting.partition("=")[0]: setting for setting in reversed(given)}
-    node = parse_config(compose_config("data=folders", *unique.values()), Config)
+    data = "data=set" if key == "data.root" else "data=folders"
+    node = parse_config(compose_config(data, *unique.values()), Config)
     for part in key.split("."):
         node = getattr(node, part)
     assert node == str(Path("/home/of/mine/there"))

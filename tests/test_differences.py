@@ -19,6 +19,7 @@ from bgm.comparison.groups import group_images
 from bgm.comparison.paired import compare_pair
 from bgm.comparison.runs import find_runs
 from bgm.errors import ConfigError
+from bgm.records.check import Check
 from bgm.records.directory import RunDirectory
 from bgm.records.figures import figures_of, known_figures
 from bgm.records.record import ImageRecord, Timings
@@ -213,11 +214,32 @@ def test_an_unknown_figure_of_the_images_has_a_column(tmp_path):
         (tmp_path / run).mkdir()
         summary = {"summary": {"status": "finished", "images": 6}}
         (tmp_path / run / "run.json").write_text(json.dumps(summary))
-        lines = [{"name": str(n), "scores": {"suspicion": value + n / 99}} for n in range(6)]
+        lines = [{"name": str(n), "scores": {"fuzz": value + n / 99}} for n in range(6)]
         (tmp_path / run / "images.jsonl").write_text("\n".join(map(json.dumps, lines)))
     comparison = compare_runs(find_runs([str(tmp_path / "*")]))
-    assert comparison.metrics[0].key == "suspicion"
+    assert comparison.metrics[0].key == "fuzz"
+    assert comparison.best["fuzz"] == {0}
+
+
+@pytest.mark.parametrize("has_truth", [True, False])
+def test_runs_are_compared_by_what_their_mattes_are_suspected_of(tmp_path, has_truth):
+    for number, run in enumerate(("a", "b")):
+        directory, tally = RunDirectory(tmp_path / run), Tally()
+        directory.path.mkdir()
+        directory.begin(8, {}, {})
+        for n in range(8):
+            check = Check(0.1 + 0.3 * number + 0.01 * n, islands=3)
+            scores = {"mse": 0.1} if has_truth else {}
+            directory.append(ImageRecord(str(n), check=check, scores=scores))
+            tally.add(ImageRecord(str(n), check=check, scores=scores))
+        directory.finish(tally.summarize(8, 1.0))
+    comparison = compare_runs(find_runs([str(tmp_path / "*")]))
+    keys = [metric.key for metric in comparison.metrics]
+    assert keys.count("suspicion") == 1
+    assert ("mse" in keys) == has_truth
+    assert "islands" not in keys  # the suspicion sums it up
     assert comparison.best["suspicion"] == {0}
+    assert comparison.differences["suspicion"][1].verdict == "worse"
 
 
 def test_a_sweep_has_groups_and_a_baseline_too(matte, shoot, tmp_path):

@@ -16,10 +16,11 @@ from torch import nn
 from bgm import load_matting
 from bgm.data import read_image
 from bgm.errors import ConfigError, PredictionError
+from bgm.inference.coarse import CoarseModule
 from bgm.inference.fuse import can_pack, fuse
 from bgm.inference.matting import create_network
 from bgm.inference.predictor import Predictor
-from bgm.inference.runtimes import CoarsePass, choose_runtime, create_runtime
+from bgm.inference.runtimes import choose_runtime, create_runtime
 from bgm.inference.sparse import SparseRefiner
 
 CPU = torch.device("cpu")
@@ -122,7 +123,7 @@ def test_fused_networks_give_the_same(backbone, packed):
         network.predict(torch.rand(2, 6, 96, 128))
     network.eval()
     photos = torch.rand(1, 6, 96, 128)
-    fused = fuse(CoarsePass(network), torch.rand(1, 6, 64, 64), pack=packed)
+    fused = fuse(CoarseModule(network), torch.rand(1, 6, 64, 64), pack=packed)
     assert not [m for m in fused.modules() if isinstance(m, nn.BatchNorm2d)]
     with torch.inference_mode():
         for got, expected in zip(fused(photos), network.predict(photos), strict=True):
@@ -133,8 +134,14 @@ def test_fused_networks_give_the_same(backbone, packed):
 @pytest.mark.parametrize("name", ["eager", "onnx", "openvino"])
 def test_runtimes_give_the_same_at_any_size(name):
     network = load_matting(runtime=None).predictor.network
-    runtime = create_runtime(choose_runtime(name, CPU, torch.float32), network, CPU, torch.float32)
-    for size in ((1, 6, 96, 128), (2, 6, 65, 47)):
+    runtime = create_runtime(choose_runtime(name, CPU, "float32"), network, CPU, "float32")
+    # More sizes than are compiled for, and one of the first again.
+    for size in (
+        (1, 6, 96, 128),
+        (2, 6, 65, 47),
+        *((1, 6, 48, w) for w in (48, 64, 80)),
+        (1, 6, 96, 128),
+    ):
         photos = torch.rand(size)
         with torch.inference_mode():
             expected, got = network.predict(photos), runtime(photos)
@@ -156,7 +163,7 @@ def test_compiling_waits_until_it_pays(monkeypatch):
 
     monkeypatch.setattr("torch.compile", compile_to)
     network = load_matting(runtime=None).predictor.network
-    runtime = create_runtime("compiled", network, CPU, torch.float32)
+    runtime = create_runtime("compiled", network, CPU, "float32")
     for _ in range(runtime.compiled_after):
         runtime(torch.rand(1, 6, 64, 64))
     assert compiled == []
@@ -169,7 +176,7 @@ def test_compiling_waits_until_it_pays(monkeypatch):
 @pytest.mark.slow
 def test_compiled_gives_the_same():
     network = load_matting(runtime=None).predictor.network
-    runtime = create_runtime("compiled", network, CPU, torch.float32)
+    runtime = create_runtime("compiled", network, CPU, "float32")
     runtime.compiled_after = 0
     photos = torch.rand(1, 6, 96, 128)
     with torch.inference_mode():
@@ -178,24 +185,24 @@ def test_compiled_gives_the_same():
 
 
 def test_what_auto_means_and_what_is_missing(monkeypatch):
-    assert choose_runtime("auto", CPU, torch.float32) == "eager"
-    assert choose_runtime("auto", CPU, torch.bfloat16) == "openvino"
-    assert choose_runtime("auto", torch.device("cuda"), torch.float16) == "eager"
+    assert choose_runtime("auto", CPU, "float32") == "eager"
+    assert choose_runtime("auto", CPU, "bfloat16") == "openvino"
+    assert choose_runtime("auto", torch.device("cuda"), "float16") == "eager"
     monkeypatch.setattr("bgm.inference.runtimes.find_spec", lambda name: None)
-    assert choose_runtime("auto", CPU, torch.bfloat16) == "eager"
+    assert choose_runtime("auto", CPU, "bfloat16") == "eager"
     with pytest.raises(ConfigError, match=r"openvino needs .* pip install openvino"):
-        choose_runtime("openvino", CPU, torch.float32)
+        choose_runtime("openvino", CPU, "float32")
     with pytest.raises(ConfigError, match="pip install onnxruntime onnx"):
-        choose_runtime("onnx", CPU, torch.float32)
+        choose_runtime("onnx", CPU, "float32")
 
 
 def test_runtimes_that_do_not_fit_are_refused():
     with pytest.raises(ConfigError, match="is for device=cpu"):
-        choose_runtime("openvino", torch.device("cuda"), torch.float32)
+        choose_runtime("openvino", torch.device("cuda"), "float32")
     with pytest.raises(ConfigError, match="precision=float32"):
-        choose_runtime("onnx", CPU, torch.bfloat16)
+        choose_runtime("onnx", CPU, "bfloat16")
     with pytest.raises(ConfigError, match="runtime=fast: must be one of auto"):
-        choose_runtime("fast", CPU, torch.float32)
+        choose_runtime("fast", CPU, "float32")
 
 
 @pytest.mark.parametrize("mode", ["sampling", "full"])
@@ -255,8 +262,8 @@ def test_openvino_sends_nothing(tmp_path):
     """Its telemetry leaves an identity in the home directory before it sends anything."""
     code = """
 import sys, torch, bgm.inference.runtimes as runtimes
-runtimes.CoarsePass = lambda network: torch.nn.Conv2d(6, 37, 1)  # is converted at once
-runtimes.create_runtime("openvino", None, torch.device("cpu"), torch.bfloat16)
+runtimes.JoinedModule = lambda network: torch.nn.Conv2d(6, 37, 1)  # is converted at once
+runtimes.create_runtime("openvino", None, torch.device("cpu"), "bfloat16")
 assert "openvino" in sys.modules
 print([name for name, module in sys.modules.items() if "openvino_telemetry" in name and module])
 """

@@ -148,6 +148,7 @@ APPLICATIONS = {
     "bgm": cli.MATTE,
     "bgm-benchmark": cli.BENCHMARK,
     "bgm-compare": cli.COMPARE,
+    "bgm-compose": cli.COMPOSE,
     "bgm-export": cli.EXPORT,
     "bgm-evaluate": cli.EVALUATE,
     "bgm-train": cli.TRAIN,

@@ -8,8 +8,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from conftest import sweep_once
 from PIL import Image
 from playwright.sync_api import sync_playwright
+
+from bgm.comparison.compare import compare_runs
+from bgm.comparison.page import write_comparison
+from bgm.comparison.runs import find_runs
+from bgm.config.experiments import ComparisonSettings
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
@@ -27,19 +33,39 @@ def browser():
         yield playwright.chromium.launch(executable_path=installed, args=OPTIONS)
 
 
-@pytest.fixture
-def page(browser, matte, shoot, tmp_path):
-    """The page of a sweep, and everything it asked for or complained of."""
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """A scored sweep of three runs."""
     settings = ["refine.sample_pixels=160,1600,9999", "outputs.types=[com,pha]"]
-    assert matte("-m", *settings, f"data.pha={shoot.pha}").code == 0
-    page = browser.new_page(viewport={"width": 1200, "height": 800})
-    page.asked, page.complaints = [], []
-    page.on("request", lambda request: page.asked.append(request.url))
-    page.on("console", lambda message: page.complaints.append(message.text))
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.goto((tmp_path / "out/comparison.html").as_uri())
-    yield page
-    page.close()
+    swept = sweep_once(tmp_path_factory.mktemp("page"), *settings)
+    assert swept.outcome.code == 0, swept.outcome.err
+    return swept.folder
+
+
+@pytest.fixture
+def opened(browser):
+    """Open a page: `opened(path)`; it knows everything it asked for or complained of."""
+    pages = []
+
+    def open_page(path):
+        page = browser.new_page(viewport={"width": 1200, "height": 800})
+        pages.append(page)
+        page.asked, page.complaints = [], []
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.on("console", lambda message: page.complaints.append(message.text))
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.goto(path.as_uri())
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+
+
+@pytest.fixture
+def page(opened, swept):
+    """The page of the sweep."""
+    return opened(swept / "comparison.html")
 
 
 def column(page, heading: str) -> list[str]:
@@ -76,6 +102,17 @@ def test_pictures_are_unpacked_when_they_come_near(page):
     assert last.get_attribute("src") is None
     last.scroll_into_view_if_needed()
     page.wait_for_function("document.querySelector('article:last-of-type img').naturalWidth > 0")
+
+
+def test_images_are_ordered_by_suspicion(page):
+    page.locator("#order").select_option("suspicion")
+    suspicions = [float(a.get_attribute("data-suspicion")) for a in page.locator("article").all()]
+    assert suspicions == sorted(suspicions, reverse=True)
+    assert len(set(suspicions)) == 3
+    assert f"suspicion {suspicions[0]:.2f}" in page.locator("article").first.text_content()
+    page.locator("#order").select_option("name")
+    names = [a.get_attribute("data-name") for a in page.locator("article").all()]
+    assert names == sorted(names)
 
 
 def test_moving_the_divider_between_two_runs(page):
@@ -194,3 +231,41 @@ def test_the_worst_images_and_the_commands_of_each_run(page):
     page.wait_for_function(
         "['Copied', 'Selected'].includes(document.querySelector('#commands button').textContent)"
     )
+
+
+def test_pictures_that_do_not_fit_are_beside_the_page(opened, swept, tmp_path, monkeypatch):
+    folder = tmp_path / "shared/out"
+    shutil.copytree(swept, folder)
+    monkeypatch.setattr("bgm.comparison.gallery._LEAST_INSIDE", 5000)
+    comparison = compare_runs(find_runs([str(folder)]))
+    write_comparison(comparison, folder, ComparisonSettings())
+    assert len(list((folder / "comparison_pictures").iterdir())) == 3
+    text = (folder / "comparison.html").read_text()
+    assert "data:image/webp" not in text
+    assert "comparison_pictures/</code>" in text
+
+    page = opened(folder / "comparison.html")
+    page.locator("article").last.scroll_into_view_if_needed()
+    image = page.locator("article").last.locator("figure[data-run='1'] img[data-layer=alpha]")
+    image.wait_for()
+    page.wait_for_function(
+        "document.querySelector('article:last-of-type img[data-layer=alpha]').naturalWidth > 0"
+    )
+    page.locator("article").last.locator("button[data-layer=alpha]").first.click()
+    name = page.locator("#viewer-name").inner_text()
+    page.get_by_role("button", name="Next image").click()
+    page.wait_for_function(f"document.querySelector('#viewer-name').textContent !== '{name}'")
+    link = page.url
+    page.goto("about:blank")
+    page.goto(link)
+    page.locator("#stage").wait_for()
+    page.keyboard.press("Escape")
+    page.locator("#worst-by").select_option("value")
+    page.locator("#worst").scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('.worst img').naturalWidth > 0")
+    assert page.complaints == []
+
+    shutil.rmtree(folder / "comparison_pictures")  # somebody has sent the page alone
+    page.reload()
+    page.locator("article").first.scroll_into_view_if_needed()
+    page.get_by_text("is not beside this page").first.wait_for()

@@ -77,6 +77,13 @@ def test_a_dry_run_tells_of_every_pair_and_mattes_nothing(matte, tmp_path):
     assert "3 pairs: " in outcome.out
     assert matte().code == 0  # the directory is still free for the run itself
 
+    sweep = ["-m", "dry_run=true,false", "model=base", "hydra.sweep.dir=sweep"]
+    outcome = matte(*sweep, "output_dir=${hydra:runtime.output_dir}")
+    assert outcome.code == 0, outcome.err
+    assert examined(tmp_path / "sweep/0") == found
+    compared = json.loads((tmp_path / "sweep/comparison.json").read_text())
+    assert [run["run"] for run in compared["runs"]] == ["1"]
+
 
 def test_a_moved_tripod_is_told_and_remedied(matte, shoot, tmp_path):
     moved_tripod(shoot, 6)
@@ -201,7 +208,17 @@ def test_a_plate_is_made_of_the_photographs_themselves(bgm, tmp_path):
     again = bgm(*settings, "output_dir=out", "on_existing=resume")
     assert again.code == 0
     assert {r["status"] for r in records(tmp_path / "out").values()} == {"skipped"}
+    assert "median of" not in again.out  # the plate is kept
     assert bgm("repeat=out", "output_dir=again", "tracking=files").code == 0
+    sweep = ["-m", "refine.threshold=0.1,0.2", "hydra.sweep.dir=sweep"]
+    swept = bgm(*settings, *sweep)
+    assert swept.code == 0, swept.err
+    assert "plates/a/median.png: taken from " in swept.out
+    told = [json.loads((tmp_path / f"sweep/{job}/run.json").read_text()) for job in "01"]
+    assert [list(t["plates"].values()) for t in told] == [[stills]] * 2
+    Image.fromarray(plate // 2).save(tmp_path / "src/a/3.png")
+    changed = bgm(*settings, "output_dir=out", "on_existing=overwrite")
+    assert "plates/a/median.png: median of 7 stills" in changed.out
     save(tmp_path / "src/b/lonely.png", plate)
     refused = bgm(*settings, "output_dir=refused")
     assert refused.code == 2
@@ -239,8 +256,9 @@ def test_a_median_takes_no_more_than_so_many_and_keeps_16_bits(tmp_path):
         (["data.plate=time", f"data.bgr={PLATE}"], "is one file"),
         (["data.match_exposure=perhaps"], "data.match_exposure"),
         (["dry_run=maybe"], "dry_run"),
+        (["dry_run=true", "objective=[total_ms]"], "mattes nothing"),
     ],
-    ids=["choice", "both", "file", "exposure", "dry"],
+    ids=["choice", "both", "file", "exposure", "dry", "objective"],
 )
 def test_bad_values_are_refused(matte, settings, said, tmp_path):
     outcome = matte(*settings, "output_dir=out")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import run_in
 from hydra.core.hydra_config import HydraConfig
 
 from bgm.cli import commands as cli
@@ -60,31 +61,40 @@ def pretend(raw) -> int:
 PRETENDED = replace(cli.MATTE, job=pretend)
 
 
+SETTINGS = ["data.pha=truth", "tracking=files", "output_dir=out"]
+
+
 @pytest.fixture
 def pretended(bgm):
     def run(*arguments):
-        settings = ["data.pha=truth", "tracking=files", "output_dir=out"]
-        return bgm(*settings, *arguments, command=PRETENDED)
+        return bgm(*SETTINGS, *arguments, command=PRETENDED)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """Where the whole grid was matted."""
+    root = tmp_path_factory.mktemp("grid")
+    outcome = run_in(root, "-m", *SETTINGS, *GRID, command=PRETENDED)
+    assert outcome.code == 0, outcome.err
+    return root
 
 
 def read(folder: Path) -> list[dict]:
     return json.loads((folder / "comparison.json").read_text())["runs"]
 
 
-def test_a_race_finds_what_the_whole_sweep_finds_for_half_the_work(pretended, tmp_path):
-    assert pretended("-m", *GRID, "output_dir=full").code == 0
-    whole = (tmp_path / "matted.txt").read_text()
-    assert len(whole) == 12 * IMAGES
+def test_a_race_finds_what_the_whole_sweep_finds_for_half_the_work(full, pretended, tmp_path):
+    assert len((full / "matted.txt").read_text()) == 12 * IMAGES
     outcome = pretended("-m", *GRID, "race=true")
     assert outcome.code == 0, outcome.err
-    matted = len((tmp_path / "matted.txt").read_text()) - len(whole)
+    matted = len((tmp_path / "matted.txt").read_text())
     assert matted <= 12 * IMAGES / 2
     assert f"race: {matted} images were matted" in outcome.out
 
-    full, race = read(tmp_path / "full"), read(tmp_path / "out")
-    best = min(full, key=lambda run: run["figures"]["mse"])
+    grid, race = read(full / "out"), read(tmp_path / "out")
+    best = min(grid, key=lambda run: run["figures"]["mse"])
     dropped = [run for run in race if run["note"].startswith("dropped after")]
     left = [run for run in race if run not in dropped]
     assert len(left) <= 3
@@ -147,14 +157,13 @@ def test_a_race_needs_something_to_race_by(bgm, tmp_path):
     assert "race=true needs something to race by" in outcome.err
 
 
-def test_a_search_comes_near_the_best_of_the_grid(pretended, tmp_path):
-    assert pretended("-m", *GRID, "output_dir=full").code == 0
+def test_a_search_comes_near_the_best_of_the_grid(full, pretended, tmp_path):
     space = ["model.backbone_scale=interval(0.1,0.5)"]
     space += ["refine.sample_pixels=tag(log,interval(100,100000))"]
     budget = ["hydra.sweeper.n_trials=12"]
     outcome = pretended("-m", "hydra/sweeper=optuna", *space, *budget, "objective=[mse]")
     assert outcome.code == 0, outcome.err
-    grid, search = read(tmp_path / "full"), read(tmp_path / "out")
+    grid, search = read(full / "out"), read(tmp_path / "out")
     assert len(search) == 12
     errors_of = [run["figures"]["mse"] for run in search]
     worst, best = (f(run["figures"]["mse"] for run in grid) for f in (max, min))

@@ -15,6 +15,8 @@ from PIL import Image
 
 import bgm as package
 from bgm import load_matting, matte_video
+from bgm.cli.commands import EVALUATE
+from bgm.data.exposure import apply_gain
 from bgm.data.video.clip import Range
 from bgm.data.video.container import VideoFile
 from bgm.tracking import TRACKERS
@@ -279,6 +281,36 @@ def test_a_composite_on_a_clip_that_is_looped(bgm, clip, plate, tmp_path):
         assert np.abs(frame.pixels[90, 120].astype(int) - expected).max() <= 12
 
 
+def test_clips_are_examined_matched_and_checked(bgm, clip, plate, tmp_path):
+    dark = apply_gain(np.asarray(Image.open(plate)), (0.6, 0.6, 0.6))
+    Image.fromarray(dark).save(plate)
+    command = [*QUICK, "outputs=video", "edges=standard", f"data.src={clip}", f"data.bgr={plate}"]
+    examined = bgm(*command, "dry_run=true")
+    assert examined.code == 0, examined.err
+    lines = (tmp_path / "out/plates.jsonl").read_text().splitlines()
+    first, middle = map(json.loads, lines)
+    assert (first["name"], middle["name"]) == ("take/000001", "take/000007")
+    assert any("data.match_exposure=true" in verdict for verdict in middle["verdicts"])
+    assert not (tmp_path / "out/images.jsonl").exists()
+
+    done = bgm(*command, "data.match_exposure=true", "outputs.types=[pha,chk]", "suspect_above=0")
+    assert done.code == 0, done.err + done.out
+    found = records(tmp_path / "out")
+    gain = found["take/000001"]["exposure"]["gain"]
+    assert gain == pytest.approx([1 / 0.6] * 3, rel=0.03)
+    assert all(record["exposure"]["gain"] == gain for record in found.values())
+    checked = {name: record["check"] for name, record in found.items() if record["check"]}
+    assert list(checked) == ["take/000001", "take/000011"]
+    assert "these 2 of 2 need eyes" in done.out + done.err
+    (told,) = json.loads((tmp_path / "out/run.json").read_text())["clips"]
+    suspicions = [one["suspicion"] for one in checked.values()]
+    assert told["suspicion"]["frames"] == 2
+    assert told["suspicion"]["mean"] == pytest.approx(np.mean(suspicions), abs=1e-4)
+    assert told["suspicion"]["worst"] == max(suspicions)
+    assert checked[told["suspicion"]["worst_frame"]]["suspicion"] == max(suspicions)
+    assert len(shown(tmp_path / "out/chk/take.mkv")) == 12
+
+
 def test_scores_of_clips(bgm, clip, plate, tmp_path):
     truth = []
     for number in range(12):
@@ -295,6 +327,28 @@ def test_scores_of_clips(bgm, clip, plate, tmp_path):
     for record in found.values():
         assert record["scores"]["mad"] < 400
         assert record["inputs"]["pha"]["path"] == str(true)
+
+    # The same by the command that scores mattes whatever made them.
+    stored = write_clip(
+        tmp_path / "stored/take.mkv",
+        [np.maximum(alpha, 51) for alpha in truth[:11]],
+        codec="ffv1",
+        pixels="gray",
+        full=True,
+    )
+    scored = bgm(f"pred={stored}", f"true={true}", "output_dir=scores", command=EVALUATE)
+    assert scored.code == 1
+    rows = json.loads((tmp_path / "scores/scores.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == [f"take/{number:06}" for number in range(1, 13)]
+    outside = 1 - 40 * 30 / (SIZE[0] * SIZE[1])
+    assert [row["scores"]["mad"] for row in rows[:11]] == pytest.approx([0.2 * outside] * 11)
+    assert rows[11]["error"] == "the matte has fewer frames than the truth"
+    apart = [f"pred={stored.parent}", f"true={clip.parent}", "output_dir=more"]
+    assert bgm(*apart, command=EVALUATE).code == 1
+    write_clip(tmp_path / "stored/lonely.mkv", truth[:1], codec="ffv1", pixels="gray", full=True)
+    refused = bgm(*apart, command=EVALUATE)
+    assert refused.code == 2
+    assert "lonely: matte without a truth" in refused.err
 
 
 def test_python_in_one_call(clip, tmp_path):
@@ -331,6 +385,8 @@ def test_python_in_one_call(clip, tmp_path):
         (["data.stride=0"], "data.stride=0: must be 1 or more"),
         (["data.frame_rate=fast"], "data.frame_rate=fast: must be"),
         (["data.src=nowhere.mp4"], "no such file"),
+        (["on_suspect=copy"], "on_suspect=copy is for pictures"),
+        (["data.plate=time"], "data.plate is for pictures"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -15,9 +15,10 @@ from bgm.data.video.container import VideoFile
 from bgm.errors import ConfigError, DataError, WriteError
 from bgm.layers import VIDEO_FORMATS, LayerSpec
 from bgm.locations import conf_directory
-from bgm.outputs.video.encoder import FilePlan, VideoEncoder, try_format
+from bgm.outputs.video.encoder import FilePlan, VideoEncoder
 from bgm.outputs.video.sink import ClipPlan, VideoSink
 from bgm.outputs.video.sound import SoundSource
+from bgm.outputs.video.trial import try_format
 
 SOFTWARE = sorted(VIDEO_FORMATS - {"nvenc"})
 BASE = Fraction(1, 12800)
@@ -138,6 +139,9 @@ def test_what_cannot_work_is_refused_before_any_work():
         try_format("outputs.com.format=x", form("mp4", codec="libnothing"), 3, 8)
     with pytest.raises(ConfigError, match="does not work here"):
         try_format("outputs.com.format=x", form("mp4", pixels={"rgb8": "yuv999p"}), 3, 8)
+    said = r"^outputs\.com\.format=x: the hardware encoder no_nvenc is not available here \(.+\); "
+    with pytest.raises(ConfigError, match=said):
+        try_format("outputs.com.format=x", form("mp4", codec="no_nvenc"), 3, 8)
     with pytest.raises(ConfigError, match="nothing: no such format of videos; there are av1, "):
         form("nothing")
     with pytest.raises(ConfigError, match="is not a format of videos"):

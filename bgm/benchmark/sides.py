@@ -26,7 +26,7 @@ from bgm.inference.matting import Matting, create_network, load_matting
 from bgm.inference.predictor import Predictor, Staged
 from bgm.inference.scale import split_settings
 from bgm.networks import MattingRefine
-from bgm.runs.build import network_settings
+from bgm.runs.build import create_calibration, network_settings
 
 
 class Side(Protocol):
@@ -69,6 +69,7 @@ def load(config: BenchmarkConfig, *, plain: bool) -> Matting:
             precision="float32" if plain else config.precision.name,
             runtime=runtime,
             checkpoints_dir=config.checkpoints_dir,
+            calibration=create_calibration(config.calibration),
             **settings,
         )
     except CheckpointError:
@@ -83,7 +84,8 @@ def load(config: BenchmarkConfig, *, plain: bool) -> Matting:
         bias[4] = 0.5  # an error everywhere, or nothing would be refined
     device = select_device(config.device.name)
     precision = "float32" if plain else config.precision.name
-    return Matting(Predictor(network, device, precision, runtime, rule), None)
+    calibration = create_calibration(config.calibration)
+    return Matting(Predictor(network, device, precision, runtime, rule, calibration), None)
 
 
 class Reference:
@@ -136,6 +138,7 @@ class Bgm:
             data=DataConfig(src=str(shots.src), bgr=str(shots.bgr), batch_size=config.batch_size),
             tracking=TrackingConfig(name="files"),
             precision=config.precision,
+            calibration=config.calibration,
             threads=config.threads,
         )
         self._matting = load(config, plain=False)

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -15,7 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from bgm.cli.application import Command, is_job_of_sweep, run_application
 from bgm.cli.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED
 from bgm.cli.output import print_error
+from bgm.config.composing import ComposeConfig
 from bgm.config.engine import EngineName
+from bgm.config.experiments import ComparisonSettings
 from bgm.config.export import ExportConfig
 from bgm.config.schema import BenchmarkConfig, CompareConfig, Config, EvaluateConfig, to_plain
 from bgm.config.training import TrainConfig
@@ -55,6 +58,11 @@ def main_train() -> NoReturn:
 def main_export() -> NoReturn:
     """Run the command `bgm-export`."""
     sys.exit(run_application(EXPORT))
+
+
+def main_compose() -> NoReturn:
+    """Run the command `bgm-compose`."""
+    sys.exit(run_application(COMPOSE))
 
 
 def matte(raw: DictConfig) -> int:
@@ -151,8 +159,8 @@ def compare(raw: DictConfig) -> int:
     config = parse_config(raw, CompareConfig)
     comparison = compare_runs(find_runs(config.runs), config.baseline, config.groups)
     working = _working_dir()
-    write_comparison(comparison, working, config.page_mb)
-    _deliver(working, _output_dir(raw, working), working.glob("comparison.*"))
+    write_comparison(comparison, working, config)
+    _deliver(working, _output_dir(raw, working), _files_of_comparison(working))
     return EXIT_DONE
 
 
@@ -181,20 +189,37 @@ def compare_sweep(folder: Path, jobs: Sequence[Path]) -> None:
     from bgm.comparison.runs import read_jobs
     from bgm.records.directory import RunDirectory
 
+    jobs = [job for job in jobs if not _only_examined(job)]
+    if not jobs:
+        return
     runs = read_jobs(jobs)
     # Those of a sweep are the same in all of its jobs; what was refused may be anything.
     wanted = next((run.settings for run in runs if not run.failed), {})
-    baseline, groups = wanted.get("baseline"), wanted.get("groups")
+    keys = [field.name for field in fields(ComparisonSettings)]
+    settings = ComparisonSettings(**{key: wanted[key] for key in keys if key in wanted})
     try:
-        comparison = compare_runs(runs, baseline, groups)
+        comparison = compare_runs(runs, settings.baseline, settings.groups)
     except ConfigError as error:  # what was computed is worth a comparison all the same
         print_error(str(error))
         comparison = compare_runs(runs)
-    write_comparison(comparison, folder, wanted.get("page_mb", CompareConfig.page_mb))
+    write_comparison(comparison, folder, settings)
     status = RunDirectory(jobs[0]).read_status()
     sweep_dir = locate(str(status.config.get("output_dir"))) if status else folder
-    _deliver(folder, sweep_dir, folder.glob("comparison.*"))
+    _deliver(folder, sweep_dir, _files_of_comparison(folder))
     publish(comparison, folder, jobs, wanted)
+
+
+def _only_examined(job: Path) -> bool:
+    """Whether a job of a sweep was a dry run, of which there are no mattes to compare."""
+    from bgm.records.directory import RunDirectory
+
+    status = RunDirectory(job).read_status()
+    return status is not None and bool(status.config.get("dry_run"))
+
+
+def _files_of_comparison(folder: Path) -> list[Path]:
+    """The tables and the page of a comparison, and what is beside it."""
+    return [*folder.glob("comparison.*"), *folder.glob("comparison_pictures/*")]
 
 
 def benchmark(raw: DictConfig) -> int:
@@ -260,6 +285,26 @@ def export(raw: DictConfig) -> int:
     return EXIT_SOME_FAILED if any(file.failures for file in files) else EXIT_DONE
 
 
+def compose(raw: DictConfig) -> int:
+    """Make a test set of cut-outs and photographs.
+
+    Args:
+        raw: The composed configuration.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BgmError: There is nothing to compose, or a set is in the way.
+    """
+    config = parse_config(raw, ComposeConfig)
+    from bgm.training.composed import compose_set
+
+    command = shlex.join(["bgm-compose", *HydraConfig.get().overrides.task])
+    whole = compose_set(config, _working_dir(), to_plain(config), command)
+    return EXIT_DONE if whole else EXIT_SOME_FAILED
+
+
 MATTE = Command(
     matte,
     "bgm",
@@ -274,6 +319,9 @@ EVALUATE = Command(
 COMPARE = Command(compare, "compare", CompareConfig, "sets finished runs side by side")
 BENCHMARK = Command(benchmark, "benchmark", BenchmarkConfig, "measures the speed of this machine")
 TRAIN = Command(train, "train", TrainConfig, "trains a network on composites made on the fly")
+COMPOSE = Command(
+    compose, "compose", ComposeConfig, "puts cut-outs into photographs, as a test set for data=set"
+)
 EXPORT = Command(export, "export", ExportConfig, "writes a network as a file for other programs")
 
 

@@ -12,7 +12,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
 from bgm.comparison.finished import FinishedRun
-from bgm.comparison.race import FIRST_IMAGES, Race
+from bgm.comparison.race import Race
 from bgm.comparison.runs import read_jobs
 from bgm.errors import ConfigError
 from bgm.records.directory import RunDirectory
@@ -37,7 +37,7 @@ def run_race(
         ConfigError: There is nothing to race by.
     """
     objective = _objective(config)
-    race, left, images = Race(objective, len(jobs)), list(range(len(jobs))), FIRST_IMAGES
+    race, left, images = Race(objective, len(jobs)), list(range(len(jobs))), config.race_images
     returned: dict[int, JobReturn] = {}
     folders: dict[int, Path] = {}
     matted = 0

@@ -194,7 +194,8 @@ def report(jobs: Sequence[StartedJob], root: Path) -> int:
     for job in jobs:
         code, error, overrides = job.status.exit_code, job.status.error, job.status.overrides
         if code != EXIT_DONE:
-            why = error or _NO_ERROR.get(code, "some of its images failed")
+            failed = "a pair is hopeless" if job.status.config.get("dry_run") else _SOME_FAILED
+            why = error or _NO_ERROR.get(code, failed)
             failures.append(f"  {job.folder.relative_to(root)} ({' '.join(overrides)}): {why}")
     if failures:
         print_error(f"{len(failures)} of {len(jobs)} jobs failed:\n" + "\n".join(failures))
@@ -203,4 +204,5 @@ def report(jobs: Sequence[StartedJob], root: Path) -> int:
     return EXIT_SOME_FAILED if failures else EXIT_DONE
 
 
+_SOME_FAILED = "some of its images failed"
 _NO_ERROR = {None: "ended without saying how", EXIT_INTERRUPTED: "interrupted"}

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from bgm.comparison.finished import FinishedRun
+from bgm.records.check import Check
 from bgm.records.record import Timings
 from bgm.records.summary import SHOWN
 
 _TIMES = frozenset(stage.name for stage in fields(Timings))
+_CHECKED = frozenset(found.name for found in fields(Check))
 
 
 @dataclass(frozen=True)
@@ -115,19 +117,22 @@ def _failures(run: FinishedRun) -> float | None:
     return None if run.failed else run.summary.failed
 
 
-def _suspicion(run: FinishedRun) -> float | None:
-    """The mean suspicion of what was matted, by which runs without truth rank."""
-    if run.summary.scores:
-        return None
-    found = [record.check.suspicion for record in run.records.values() if record.check]
-    return sum(found) / len(found) if found else None
+def mean_metric(key: str) -> Metric:
+    """The mean of any figure of the images, the better the smaller."""
+    of_images = figure(key)
+
+    def value(run: FinishedRun) -> float | None:
+        values = list(of_images.of(run).values())
+        return of_images.middle(values) if values else None
+
+    return Metric(key, of_images.label, value, "low", 3, of_images)
 
 
 FORWARD = _stage_metric("forward", "forward", "median")
 
 METRICS: tuple[Metric, ...] = (
     *(score_metric(name) for name in SHOWN),
-    Metric("suspicion", "suspicion (no truth)", _suspicion, "low", 3),
+    mean_metric("suspicion"),
     Metric("images_per_second", "images/s", _speed, None, 2),
     FORWARD,
     _stage_metric("forward", "forward", "p95"),
@@ -150,24 +155,14 @@ METRICS: tuple[Metric, ...] = (
 def all_metrics(runs: Iterable[FinishedRun]) -> list[Metric]:
     """The columns that at least one run has a figure for.
 
-    What else the records hold of each image has a column of its own, by its mean.
+    What else the records hold of each image has a column of its own, by its mean; but of what the
+    matte's own check found only the suspicion, which sums it up.
     """
     runs = list(runs)
     metrics = [m for m in METRICS if any(m.value(run) is not None for run in runs)]
-    shown = {"refined", *_TIMES, *SHOWN}
+    shown = {"refined", *_TIMES, *SHOWN, *_CHECKED}
     if len({len(run.figures) for run in runs if run.figures}) > 1:
         metrics.insert(0, Metric("images", "images", _images, None, 0))
     others = {key for run in runs for figures in run.figures.values() for key in figures} - shown
     scores = sum(metric.key in ("images", *SHOWN) for metric in metrics)
     return [*metrics[:scores], *map(mean_metric, sorted(others)), *metrics[scores:]]
-
-
-def mean_metric(key: str) -> Metric:
-    """The mean of any figure of the images, the better the smaller."""
-    of_images = figure(key)
-
-    def value(run: FinishedRun) -> float | None:
-        values = list(of_images.of(run).values())
-        return of_images.middle(values) if values else None
-
-    return Metric(key, of_images.label, value, "low", 3, of_images)

@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import base64
 import io
-import logging
+import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from urllib.parse import quote
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from bgm.comparison.finished import FinishedRun
-from bgm.data import read_alpha, read_image, to_uint8
-from bgm.data.decode import MAX_PIXELS
-from bgm.data.kinds import is_film
+from bgm.comparison.pictures import input_of, output_of, read_matte, read_picture, url_of
 from bgm.data.processors import usable_cpus
-from bgm.errors import BgmError, DataError
-from bgm.records.fingerprints import fingerprint
+from bgm.records.atomic import write_atomically
 from bgm.records.record import ImageRecord
-from bgm.storage import is_remote, local_copy, locate
 
-log = logging.getLogger(__name__)
+PICTURES = "comparison_pictures"
+"""Folder beside the page for pictures that do not fit into it."""
 
-_MOST_IMAGES = 200
+_LEAST_INSIDE = 160  # pixels: if pictures inside the page had to be smaller, they go beside it
+_SIDE_OF_PIECES = 256
 _LARGEST_SIDE = 1600
 _SMALLEST_SIDE = 96
 _BYTES_PER_PIXEL = 0.2  # of a panel, as base64, about; pages that become too large are made again
@@ -66,6 +63,7 @@ class GalleryImage:
         difference: How far the alphas of the runs are apart: the mean over the pixels of the
             largest difference between any two, in [0, 1].
         suspicion: The largest that a run has of its matte, in [0, 1]; 0 of what was not checked.
+        piece: The file beside the page that holds its pictures; None if they are in the page.
     """
 
     name: str
@@ -76,35 +74,46 @@ class GalleryImage:
     panels: list[dict[str, Panel]] = field(default_factory=list)
     difference: float = 0.0
     suspicion: float = 0.0
+    piece: str | None = None
 
 
-def make_gallery(runs: Sequence[FinishedRun], page: Path, page_mb: float) -> list[GalleryImage]:
+def make_gallery(
+    runs: Sequence[FinishedRun], page: Path, page_mb: float, most: int = 1000
+) -> list[GalleryImage]:
     """Make the pictures of every image that at least one run has matted.
 
     Args:
         runs: The runs.
         page: The page that shows them; full-size files are named relative to it.
-        page_mb: Megabytes that all of them together may take; they are scaled to fit.
+        page_mb: Megabytes that all of them together may take; they are scaled to fit. Those that
+            would become too small to see anything go into files beside the page, one for each
+            image.
+        most: How many images have pictures.
 
     Returns:
-        The images, those first on which the runs differ most; of very many only those.
+        The images, those first on which the runs differ most; of too many only those.
     """
     names = {name: None for run in runs for name, record in run.records.items() if record.files}
-    if not names:
+    if not names or not most:
         return []
     shown = list(names)
-    if len(shown) > _MOST_IMAGES:
+    if len(shown) > most:
         with ThreadPoolExecutor(usable_cpus()) as pool:
             differences = dict(
                 zip(shown, pool.map(partial(_difference_of, runs), shown), strict=True)
             )
-        shown = sorted(shown, key=lambda name: -differences[name])[:_MOST_IMAGES]
+        shown = sorted(shown, key=lambda name: -differences[name])[:most]
     side = _side_that_fits(len(shown), len(runs), page_mb)
-    images = _make(runs, shown, page, side)
-    size = sum(len(panel.data) for image in images for panel in _panels(image)) / 1e6
-    if size > page_mb:
-        smaller = max(_SMALLEST_SIDE, int(side * math.sqrt(page_mb / size) * 0.95))
-        images = _make(runs, shown, page, smaller)
+    folder = page.with_name(PICTURES)
+    _remove_pieces(folder)
+    if side < _LEAST_INSIDE:
+        images = _make(runs, shown, page, _SIDE_OF_PIECES, folder)
+    else:
+        images = _make(runs, shown, page, side)
+        size = sum(len(panel.data) for image in images for panel in _panels(image)) / 1e6
+        if size > page_mb:
+            smaller = max(_SMALLEST_SIDE, int(side * math.sqrt(page_mb / size) * 0.95))
+            images = _make(runs, shown, page, smaller)
     return sorted(images, key=lambda image: (-image.difference, image.name))
 
 
@@ -124,24 +133,54 @@ def _side_that_fits(images: int, runs: int, page_mb: float) -> int:
 
 
 def _make(
-    runs: Sequence[FinishedRun], names: Sequence[str], page: Path, side: int
+    runs: Sequence[FinishedRun],
+    names: Sequence[str],
+    page: Path,
+    side: int,
+    folder: Path | None = None,
 ) -> list[GalleryImage]:
+    """The images with their pictures; if there is a folder, those are stored there instead."""
+
+    def make(numbered: tuple[int, str]) -> GalleryImage:
+        number, name = numbered
+        image = _make_one(runs, page, side, name)
+        return image if folder is None else _store(image, folder / f"{number}.js")
+
     with ThreadPoolExecutor(usable_cpus()) as pool:
-        return list(pool.map(partial(_make_one, runs, page, side), names))
+        return list(pool.map(make, enumerate(names)))
+
+
+def _store(image: GalleryImage, path: Path) -> GalleryImage:
+    """Write the pictures of an image as a script: pages from a disk may load nothing else."""
+    piece = f"{path.parent.name}/{path.name}"
+    content = f"piece({to_script(piece)}, {to_script(asdict(image))});\n"
+    write_atomically(path, content.encode())
+    return replace(image, source=None, truth=None, panels=[], piece=piece)
+
+
+def _remove_pieces(folder: Path) -> None:
+    """Remove what an earlier page had beside it."""
+    for path in folder.glob("*.js") if folder.is_dir() else ():
+        path.unlink()
+
+
+def to_script(content: Any) -> str:
+    """JSON that may stand inside a script element: nothing in it ends the element."""
+    return json.dumps(content).replace("<", "\\u003c")
 
 
 def _make_one(runs: Sequence[FinishedRun], page: Path, side: int, name: str) -> GalleryImage:
     records = [run.records.get(name) for run in runs]
     known = next(record for record in records if record is not None and record.files)
     image = GalleryImage(name, known.width or 0, known.height or 0)
-    path = _input(known, "src")
-    source = _read(path) if path is not None else None
+    path = input_of(known, "src")
+    source = read_picture(path) if path is not None else None
     if source is not None and path is not None:
-        image.source = Panel(_encode(_shrink(source, side)), _url(path, page))
-    path = _input(known, "pha")
-    truth = _read_matte(path) if path is not None else None
+        image.source = Panel(_encode(_shrink(source, side)), url_of(path, page))
+    path = input_of(known, "pha")
+    truth = read_matte(path) if path is not None else None
     if truth is not None and path is not None:
-        image.truth = Panel(_encode(_shrink(truth, side), lossless=True), _url(path, page))
+        image.truth = Panel(_encode(_shrink(truth, side), lossless=True), url_of(path, page))
     alphas = []
     for run, record in zip(runs, records, strict=True):
         layers: dict[str, Panel] = {}
@@ -164,95 +203,25 @@ def _layers(
     side: int,
 ) -> tuple[dict[str, Panel], Image.Image | None]:
     """The panels of one image under one run, and its alpha at the size alphas are compared at."""
-    files = {kind: path for kind in record.files if (path := _output(run, record, kind))}
+    files = {kind: path for kind in record.files if (path := output_of(run, record, kind))}
     panels: dict[str, Panel] = {}
-    cutout = _read(files["com"], keep_alpha=True) if "com" in files else None
-    alpha = _read_matte(files["pha"]) if "pha" in files else None
+    cutout = read_picture(files["com"], keep_alpha=True) if "com" in files else None
+    alpha = read_matte(files["pha"]) if "pha" in files else None
     if alpha is None and cutout is not None and cutout.mode == "RGBA":
         alpha = cutout.getchannel("A")
     if cutout is not None:
-        panels["cutout"] = Panel(_encode(_shrink(cutout, side)), _url(files["com"], page))
+        panels["cutout"] = Panel(_encode(_shrink(cutout, side)), url_of(files["com"], page))
     elif alpha is not None:
-        colour = _read(files["fgr"]) if "fgr" in files else source
+        colour = read_picture(files["fgr"]) if "fgr" in files else source
         if colour is not None and colour.size == alpha.size:
             small = _shrink(colour, side)
             small.putalpha(_shrink(alpha, side))
             panels["cutout"] = Panel(_encode(small))
     if alpha is None:
         return panels, None
-    full = _url(files["pha"], page) if "pha" in files else None
+    full = url_of(files["pha"], page) if "pha" in files else None
     panels["alpha"] = Panel(_encode(_shrink(alpha, side), lossless=True), full)
     return panels, _shrink(alpha, _COMPARED_SIDE)
-
-
-def _output(run: FinishedRun, record: ImageRecord, kind: str) -> Path | None:
-    """A layer of an image; None, with a word in the log, if it is not inside the run.
-
-    Runs come from other people too: what is not their output is not read.
-    """
-    if kind not in record.files:
-        return None
-    try:
-        path = run.path / record.files[kind]
-        if _is_film(path):
-            return None
-        if path.resolve().is_relative_to(run.path.resolve()):
-            return path
-        log.warning("not in the gallery: %s of %s is outside of %s", path, record.name, run.path)
-    except (OSError, TypeError, ValueError, RuntimeError) as error:  # a link to itself, no path
-        log.info("not in the gallery: %s of %s: %s", kind, record.name, error)
-    return None
-
-
-def _input(record: ImageRecord, kind: str) -> Path | None:
-    """A file that an image was made from, wherever it is; None unless it is still the same.
-
-    Only who has read a file can tell its hash, so that a record cannot point at any other.
-    """
-    try:
-        file = record.inputs[kind]
-        path = locate(file.path)
-        if _is_film(path):
-            return None
-        if path.is_file() and fingerprint(path).sha256 == file.sha256:
-            return path
-        log.info("not in the gallery: %s is gone or has changed", path)
-    except KeyError:
-        pass
-    except (OSError, TypeError, ValueError) as error:
-        log.info("not in the gallery: %s of %s: %s", kind, record.name, error)
-    return None
-
-
-@lru_cache(maxsize=64)
-def _is_film(path: Path) -> bool:
-    """Whether a frame is inside a video, where the gallery does not look; said once for each."""
-    if is_film(path):
-        log.info("not in the gallery: the frames of %s (formats png and jpg are shown)", path)
-        return True
-    return False
-
-
-def _read(path: Path, *, keep_alpha: bool = False) -> Image.Image | None:
-    """An image; None, with a word in the log, if it is gone or cannot be read."""
-    try:
-        if keep_alpha:
-            with local_copy(path) as file, Image.open(file) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(f"{path} claims to be {image.width}x{image.height}")
-                return image.convert("RGBA" if image.has_transparency_data else "RGB")
-        return Image.fromarray(to_uint8(read_image(path)))
-    except Exception as error:  # Pillow raises anything
-        log.info("not in the gallery: %s", error)
-        return None
-
-
-def _read_matte(path: Path) -> Image.Image | None:
-    try:
-        return Image.fromarray(read_alpha(path))
-    except BgmError as error:
-        log.info("not in the gallery: %s", error)
-        return None
 
 
 def _shrink(image: Image.Image, side: int) -> Image.Image:
@@ -271,28 +240,13 @@ def _encode(image: Image.Image, *, lossless: bool = False) -> str:
     return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _url(path: Path, page: Path) -> str | None:
-    """Where a browser finds a file from the page; what is on remote storage, nowhere."""
-    if is_remote(path):
-        return None
-    try:
-        relative = Path(os.path.relpath(path.absolute(), page.absolute().parent)).as_posix()
-    except ValueError:  # on another drive of Windows
-        return path.absolute().as_uri()
-    return "/".join(map(_quote, relative.split("/")))
-
-
-def _quote(part: str) -> str:
-    return quote(os.fsencode(part))
-
-
 def _difference_of(runs: Sequence[FinishedRun], name: str) -> float:
     """How far the stored alphas of one image are apart."""
     alphas = []
     for run in runs:
         record = run.records.get(name)
-        path = _output(run, record, "pha") if record is not None else None
-        alpha = _read_matte(path) if path is not None else None
+        path = output_of(run, record, "pha") if record is not None else None
+        alpha = read_matte(path) if path is not None else None
         if alpha is not None:
             alphas.append(_shrink(alpha, _COMPARED_SIDE))
     return _difference(alphas)

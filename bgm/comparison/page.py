@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import rich
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -15,10 +13,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from bgm import __version__
 from bgm.comparison.compare import Comparison
 from bgm.comparison.figures import FORWARD
-from bgm.comparison.gallery import GalleryImage, make_gallery
+from bgm.comparison.gallery import GalleryImage, make_gallery, to_script
 from bgm.comparison.page_data import choices, first_commands, page_data, repeating_commands
 from bgm.comparison.plots import plot_scores
 from bgm.comparison.tables import tables, to_csv, to_json, to_markdown, to_terminal
+from bgm.config.experiments import ComparisonSettings
 from bgm.data import leave_limit_to_settings
 from bgm.records.summary import SHOWN
 
@@ -28,13 +27,15 @@ _SCRIPTS = ("comparison.js", "explore.js")
 _ASSETS = Path(__file__).parent.parent / "assets" / "page"
 
 
-def write_comparison(comparison: Comparison, output_dir: Path, page_mb: float) -> None:
+def write_comparison(
+    comparison: Comparison, output_dir: Path, settings: ComparisonSettings
+) -> None:
     """Print a comparison and write `comparison.csv`, `.json`, `.md` and `.html`.
 
     Args:
         comparison: What to write.
         output_dir: Where to.
-        page_mb: About how many megabytes the page's pictures may take.
+        settings: How many pictures the page may have, and how large they may be.
     """
     leave_limit_to_settings()
     console = rich.get_console()
@@ -44,7 +45,7 @@ def write_comparison(comparison: Comparison, output_dir: Path, page_mb: float) -
     texts = {"csv": to_csv, "json": to_json, "md": to_markdown}
     for suffix, to_text in texts.items():
         _write(page.with_suffix(f".{suffix}"), to_text(comparison))
-    gallery = make_gallery(comparison.runs, page, page_mb)
+    gallery = make_gallery(comparison.runs, page, settings.page_mb, settings.page_images)
     _write(page, render_page(comparison, gallery))
     console.print(f"The comparison is in {page}", soft_wrap=True, markup=False, highlight=False)
 
@@ -71,8 +72,8 @@ def render_page(comparison: Comparison, gallery: Sequence[GalleryImage]) -> str:
         plots=plot_scores(runs, labels),
         gallery=gallery,
         images=len({name for run in runs for name in run.records}),
-        pictures=[_to_script(asdict(image)) for image in gallery],
-        data=_to_script(data),
+        pictures=[None if image.piece else to_script(asdict(image)) for image in gallery],
+        data=to_script(data),
         figures=data["figures"],
         columns=columns,
         across=FORWARD.key,
@@ -80,14 +81,9 @@ def render_page(comparison: Comparison, gallery: Sequence[GalleryImage]) -> str:
         choices=choices(comparison),
         repeats=repeating_commands(runs),
         begun=first_commands(runs),
-        run_labels=_to_script(labels),
+        run_labels=to_script(labels),
         css=(_ASSETS / "comparison.css").read_text(encoding="utf-8"),
         js="\n".join((_ASSETS / name).read_text(encoding="utf-8") for name in _SCRIPTS),
         version=__version__,
         made=f"{datetime.now():%Y-%m-%d %H:%M}",
     )
-
-
-def _to_script(content: Any) -> str:
-    """JSON that may stand inside a script element: nothing in it ends the element."""
-    return json.dumps(content).replace("<", "\\u003c")

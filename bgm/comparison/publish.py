@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bgm.comparison.compare import Comparison
+from bgm.comparison.gallery import PICTURES
 from bgm.comparison.page import PAGE
 from bgm.comparison.tables import headings, run_rows
 from bgm.errors import RecordError
@@ -63,7 +64,7 @@ def _info(
         [cell.text or None if cell.value is None else cell.value for cell in row]
         for row in run_rows(comparison)
     ]
-    files = sorted(folder.glob(f"{page.stem}.*"))
+    files = sorted([*folder.glob(f"{page.stem}.*"), *folder.glob(f"{PICTURES}/*")])
     return ComparisonInfo(folder, identity, headings(comparison), rows, files, page, jobs)
 
 

@@ -9,9 +9,6 @@ from bgm.comparison.figures import figure
 from bgm.comparison.finished import FinishedRun
 from bgm.comparison.paired import Difference, compare_pair
 
-FIRST_IMAGES = 8
-"""Of the first round: enough that chance alone rarely lets one win on all of them."""
-
 _DOUBT = 0.05
 """How likely one of the settings may be to drop out by chance; it is shared among its rivals."""
 

@@ -20,14 +20,17 @@ class ComparisonSettings:
             for the best one by each figure.
         groups: `folder` for groups of images by sub-folder, a CSV of tags, or None.
         page_mb: About how many megabytes the page may have.
+        page_images: How many images have pictures in the page.
     """
 
     baseline: str | None = None
     groups: str | None = None
     page_mb: float = 30.0
+    page_images: int = 1000
 
     def __post_init__(self) -> None:
         require(0 < self.page_mb < math.inf, "page_mb", self.page_mb, "above 0 and finite")
+        require(self.page_images >= 0, "page_images", self.page_images, "0 or more")
 
 
 @dataclass
@@ -38,10 +41,16 @@ class ExperimentSettings(ComparisonSettings):
         objective: Figures to search or race by: scores, times, whatever else the records hold of
             each image, or of a run as a whole. Several make a Pareto search.
         race: Whether settings that are beaten beyond doubt drop out of a sweep.
+        race_images: How many images all of them are tried on first.
     """
 
     objective: list[str] | None = None
     race: bool = False
+    race_images: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.race_images >= 6, "race_images", self.race_images, "6 or more")
 
     def check_objective(self, truths: dict[str, str | None]) -> None:
         """Refuse figures that there are not, or that need a truth which is not given.

@@ -13,9 +13,10 @@ from bgm.records.directory import flatten
 _IRRELEVANT = {
     *("objective", "race", "baseline", "groups", "page_mb", "data.images"),
     *("output_dir", "on_existing", "on_error", "repeat", "threads", "checkpoint"),
+    *("on_suspect", "suspect_above"),
     *("checkpoints_dir", "network_file", "outputs.workers", "seed", "sweep_cache_mb"),
     *(f"data.{key}" for key in ("workers", "batch_size", "max_megapixels", "unmatched")),
-    *("device.oom", "dry_run", "baseline", "groups", "page_mb"),
+    *("device.oom", "dry_run"),
 }
 
 # Settings that tell runs of an experiment apart in no way that anybody would sort or filter by.

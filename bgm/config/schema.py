@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bgm.config.edges import EdgesConfig
 from bgm.config.engine import EngineConfig
 from bgm.config.experiments import ComparisonSettings, ExperimentSettings
+from bgm.config.sets import SetFolders
 from bgm.config.video import FORMATS_FOLDER, ClipDataConfig, DataKind, VideoFormat, load_format
 from bgm.data.kinds import is_film
 from bgm.data.plates import MEDIAN
@@ -32,7 +33,7 @@ OmegaConf.register_new_resolver("bgm.demo", demo_path, replace=True)
 ModelName = Enum("ModelName", ["refine", "base"])
 BackboneName = Enum("BackboneName", ["mobilenetv2", "resnet50", "resnet101"])
 RefineMode = Enum("RefineMode", ["sampling", "thresholding", "full"])
-Precision = Enum("Precision", ["float32", "bfloat16", "float16"])
+Precision = Enum("Precision", ["float32", "bfloat16", "float16", "int8"])
 OnExisting = Enum("OnExisting", ["error", "resume", "skip", "overwrite"])
 OnSuspect = Enum("OnSuspect", ["note", "copy", "fail"])
 OnError = Enum("OnError", ["continue", "stop"])
@@ -110,9 +111,19 @@ class RuntimeConfig:
 
 
 @dataclass
+class CalibrationConfig:
+    """Pictures that `precision=int8` is calibrated with."""
+
+    src: str = field(default_factory=lambda: demo_path("src"))
+    bgr: str = field(default_factory=lambda: demo_path("bgr"))
+
+
+@dataclass
 class DataConfig(ClipDataConfig):
     """Where the photographs are, and how they are prepared."""
 
+    root: str | None = None
+    folders: SetFolders = field(default_factory=SetFolders)
     src: str = MISSING
     bgr: str = MISSING
     pha: str | None = None
@@ -158,8 +169,8 @@ class DataConfig(ClipDataConfig):
                 f"data.plate={self.plate.name} chooses among backgrounds, but data.bgr=median "
                 "makes them of the photographs; leave one out"
             )
-        if self.kind is DataKind.video and (self.match_exposure or self.plate.name != "name"):
-            raise ConfigError("data.match_exposure and data.plate are for pictures, not for clips")
+        if self.kind is DataKind.video and self.plate is not PlateChoice.name:
+            raise ConfigError("data.plate is for pictures, not for clips")
 
 
 def _takes(name: str, channels: int, bits: int) -> bool:
@@ -281,13 +292,14 @@ class Config(ExperimentSettings):
     checkpoints_dir: str | None = None
     network_file: str | None = None
     precision: Precision = Precision.float32
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     threads: int | None = None
     sweep_cache_mb: int = 2000
     seed: int = 0
     on_existing: OnExisting = OnExisting.error
     on_error: OnError = OnError["continue"]
     on_suspect: OnSuspect = OnSuspect.note
-    suspect_above: float = 0.8
+    suspect_above: float = 0.7
     dry_run: bool = False
     repeat: str | None = None
     output_dir: str = MISSING
@@ -319,8 +331,15 @@ class Config(ExperimentSettings):
                     f"outputs.{name}.format={chosen} is for clips; add data=video, or leave out "
                     "outputs=video"
                 )
-        if self.dry_run and self.data.kind is DataKind.video:
-            raise ConfigError("dry_run=true examines pictures, not clips")
+        if self.dry_run and self.objective is not None:
+            raise ConfigError(
+                "dry_run=true mattes nothing, so objective has no figures; leave one out"
+            )
+        if is_video and self.on_suspect is not OnSuspect.note:
+            raise ConfigError(
+                f"on_suspect={self.on_suspect.name} is for pictures: a clip keeps all its frames; "
+                "leave it out"
+            )
         for key in ("fgr", "trimap"):
             if getattr(self.data, key) is not None and self.data.pha is None:
                 raise ConfigError(f"data.{key} is for scoring, which needs data.pha too")
@@ -358,6 +377,7 @@ class BenchmarkConfig:
     checkpoint: str = "auto"
     checkpoints_dir: str | None = None
     precision: Precision = Precision.float32
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     threads: int | None = None
     batch_size: int = 1
     width: int = 1920

@@ -21,23 +21,32 @@ TrainPrecision = Enum("TrainPrecision", ["auto", "float32", "bfloat16", "float16
 
 
 @dataclass
-class TrainDataConfig:
-    """The pictures to train with."""
+class PicturesConfig:
+    """The pictures that composites are made of."""
 
     foregrounds: list[str] = MISSING
     backgrounds: list[str] = MISSING
     alphas: str | None = None
-    held_out: float = 0.1
-    validation: list[str] = field(default_factory=list)
     foreground_side: int = 1024
     background_side: int = 1600
     cache: str = MISSING
+
+    def __post_init__(self) -> None:
+        for key in ("foreground_side", "background_side"):
+            require(getattr(self, key) >= 64, f"data.{key}", getattr(self, key), "64 or more")
+
+
+@dataclass
+class TrainDataConfig(PicturesConfig):
+    """The pictures to train with."""
+
+    held_out: float = 0.1
+    validation: list[str] = field(default_factory=list)
     workers: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(0 <= self.held_out < 1, "data.held_out", self.held_out, "from 0 to below 1")
-        for key in ("foreground_side", "background_side"):
-            require(getattr(self, key) >= 64, f"data.{key}", getattr(self, key), "64 or more")
         if self.workers is not None:
             require(self.workers >= 0, "data.workers", self.workers, "0 or more, or null")
 
@@ -58,6 +67,8 @@ class CompositeConfig:
     blurred: float = 0.25
     aliased: float = 0.4
     flat: float = 0.12
+    upright: float = 0.8
+    whole: float = 0.0
     balance: float = 0.25
 
     def __post_init__(self) -> None:

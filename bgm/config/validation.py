@@ -14,6 +14,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bgm.config.composing import ComposeConfig
 from bgm.config.export import ExportConfig
 from bgm.config.schema import (
     BenchmarkConfig,
@@ -27,6 +28,7 @@ from bgm.config.schema import (
 from bgm.config.training import TrainConfig
 from bgm.config.video import FORMATS_FOLDER, load_format
 from bgm.data.named_colours import parse_colour
+from bgm.data.sets import part_of_set
 from bgm.data.video.demo import demo_file
 from bgm.data.video.plates import own_plate
 from bgm.errors import ConfigError
@@ -35,18 +37,26 @@ from bgm.locations import conf_directory
 from bgm.storage import check_place, is_url, working_folder
 
 Schema = TypeVar(
-    "Schema", Config, EvaluateConfig, CompareConfig, BenchmarkConfig, TrainConfig, ExportConfig
+    "Schema",
+    Config,
+    EvaluateConfig,
+    CompareConfig,
+    BenchmarkConfig,
+    TrainConfig,
+    ExportConfig,
+    ComposeConfig,
 )
 
 PATHS = (
-    *("data.src", "data.bgr", "data.pha", "data.fgr", "data.trimap"),
+    *("data.root", "data.src", "data.bgr", "data.pha", "data.fgr", "data.trimap"),
     *("checkpoint", "checkpoints_dir", "network_file", "repeat", "groups", "edges.garbage"),
+    *("calibration.src", "calibration.bgr"),
     *(f"outputs.{name}.{key}" for name, layer in LAYERS.items() for key in layer.paths),
     *("pred", "true", "trimap", "output_dir", "data.alphas", "data.cache"),
 )
 """Keys of paths, which may be relative to the current directory."""
 
-_LOCAL_ONLY = (BenchmarkConfig, ExportConfig, TrainConfig)
+_LOCAL_ONLY = (BenchmarkConfig, ComposeConfig, ExportConfig, TrainConfig)
 
 
 def expand_home(path: str) -> str:
@@ -73,6 +83,7 @@ def demo_video(part: str) -> str:
 OmegaConf.register_new_resolver("bgm.demo_video", demo_video, replace=True)
 OmegaConf.register_new_resolver("bgm.home", expand_home, replace=True)
 OmegaConf.register_new_resolver("bgm.if_demo", if_demo, replace=True)
+OmegaConf.register_new_resolver("bgm.part_of_set", part_of_set, replace=True)
 
 
 def parse_config(raw: DictConfig, schema: type[Schema]) -> Schema:

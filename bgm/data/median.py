@@ -28,6 +28,12 @@ MOST_STILLS = 21
 _STRIP_BYTES = 32 << 20
 
 
+def choose_stills(stills: Sequence[Path]) -> list[Path]:
+    """Those of many pictures that count, at even distances."""
+    step = np.linspace(0, len(stills) - 1, min(len(stills), MOST_STILLS))
+    return [stills[round(index)] for index in step]
+
+
 def median_plate(
     stills: Sequence[Path], scratch: Path, max_pixels: int = MAX_PIXELS
 ) -> tuple[NDArray[np.uint16] | NDArray[np.uint8], list[Path]]:
@@ -47,8 +53,7 @@ def median_plate(
         DataError: Fewer than three pictures are left.
         OSError: The disk has no room for the decoded pictures.
     """
-    step = np.linspace(0, len(stills) - 1, min(len(stills), MOST_STILLS))
-    chosen = [stills[round(index)] for index in step]
+    chosen = choose_stills(stills)
     with tempfile.TemporaryFile(dir=scratch) as file:
         shapes: list[tuple[Path, tuple[int, ...], int]] = []
         for path in chosen:

@@ -1,7 +1,8 @@
 """Checks a matte without truth: whether foreground and plate give the photograph by it.
 
-`|aF + (1-a)B - I|` is large where a matte contradicts its photograph. What it cannot see, a subject
-that was kept where only the plate is, shows where the photograph agrees with the plate inside.
+`|aF + (1-a)B - I|` is large where a matte contradicts its photograph. What it cannot see, opaque
+alpha where there is glass, lace or only the plate, shows by the plate's texture: if the subject's
+part of the photograph still follows that of the plate, the plate shines through.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgm.data.residual import residual
-from bgm.evaluation.coefficients import COEFFICIENTS, INTERCEPT
+from bgm.evaluation.coefficients import COEFFICIENTS, LEAST_ERROR
 from bgm.records.check import Check
 
 Bytes = NDArray[np.uint8]
@@ -29,7 +30,8 @@ _BAND = 5  # pixels across which the edge's surroundings belong to it
 _SEEN = 0.1  # a difference of this much is no noise
 _SAME = 0.03
 _SPECK = 0.0005  # of the picture: what is larger is a part of the subject
-_FLOOR = 1e-3
+_DETAIL, _AROUND = 21, 41  # pixels across what is texture, and across what is one place
+_FAINT = 3e-4  # variance of a texture that tells nothing
 
 
 def check(src: Bytes, bgr: Bytes, matte: Bytes) -> Check:
@@ -41,7 +43,7 @@ def check(src: Bytes, bgr: Bytes, matte: Bytes) -> Check:
         matte: Foreground and alpha, uint8, (H, W, 4).
     """
     left = residual(src, bgr, matte)
-    alpha = matte[:, :, 3].astype(np.float32) / 255
+    alpha = np.asarray(matte[:, :, 3].astype(np.float32) / 255, np.float32)
     differs = np.asarray(cv2.absdiff(src, bgr).mean(axis=2) / 255, np.float32)
     uncertain = (alpha > _LOW) & (alpha < _HIGH)
     inside, outside = alpha >= _HIGH, alpha <= _LOW
@@ -60,6 +62,7 @@ def check(src: Bytes, bgr: Bytes, matte: Bytes) -> Check:
         "at_frame": float(((alpha > 0.1) & (differs < _SAME))[frame].mean()),
         "missed": float((outside & (differs > _SEEN)).mean()),
         "plate_kept": float((inside & (differs < _SAME)).mean()),
+        "plate_through": float((_shining(src, bgr, alpha) * inside).mean()),
     }
     rounded: dict[str, Any] = {name: round(value, 6) for name, value in numbers.items()}
     return Check(suspicion(numbers), **rounded)
@@ -68,18 +71,18 @@ def check(src: Bytes, bgr: Bytes, matte: Bytes) -> Check:
 def suspicion(numbers: Mapping[str, float]) -> float:
     """One number in [0, 1] of those that a check found: how likely the matte needs eyes.
 
-    It is fitted, by `scripts/fit_check.py`, so that a half means a mean absolute error of 0.01.
+    The mean absolute error of alpha is guessed, by a fit of `scripts/fit_check.py`; a half means
+    that it is `TYPICAL_ERROR`.
     """
-    total = INTERCEPT + sum(
-        weight * feature(name, numbers[name]) for name, weight in COEFFICIENTS.items()
-    )
-    return round(float(1 / (1 + np.exp(-total))), 4)
+    guess = guess_error(numbers, COEFFICIENTS, LEAST_ERROR)
+    return round(guess / (guess + TYPICAL_ERROR), 4)
 
 
-def feature(name: str, value: float) -> float:
-    """A number of a check as the fit takes it: by its order of magnitude."""
-    scale = 1.0 if name in ("islands", "holes") else _FLOOR
-    return float(np.log(1 + value / scale))
+def guess_error(
+    numbers: Mapping[str, float], coefficients: Mapping[str, float], least: float
+) -> float:
+    """The mean absolute error of alpha that the numbers of a check speak for, at least `least`."""
+    return least + sum(weight * numbers[name] for name, weight in coefficients.items())
 
 
 def numbers_of(found: Check) -> dict[str, float]:
@@ -93,6 +96,22 @@ def numbers_of(found: Check) -> dict[str, float]:
 
 def _mean(values: NDArray[np.float32], where: Mask) -> float:
     return float(values[where].mean()) if where.any() else 0.0
+
+
+def _shining(src: Bytes, bgr: Bytes, alpha: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How much of the plate is left, around each pixel, in what should be the subject's part.
+
+    The slope in a line through I - (1-a)B over B, of what both have in texture: the error of alpha
+    where the plate has any, upwards.
+    """
+    photo, plate = (picture.astype(np.float32) / 255 for picture in (src, bgr))
+    part = photo - (1 - alpha[:, :, None]) * plate
+    part, plate = (p - cv2.blur(p, (_DETAIL, _DETAIL)) for p in (part, plate))
+    common, own = (
+        cv2.blur(np.einsum("hwc,hwc->hw", first, plate), (_AROUND, _AROUND))
+        for first in (part, plate)
+    )
+    return np.asarray((common / (own + _FAINT)).clip(0, 1), np.float32)
 
 
 def _specks(mask: Mask) -> int:

@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import rich
@@ -18,42 +18,22 @@ from bgm.data import describe, find_truths, leave_limit_to_settings, list_images
 from bgm.data.kinds import why_missing
 from bgm.data.processors import usable_cpus
 from bgm.errors import BgmError, ConfigError, DataError
-from bgm.evaluation.truth import Scorer, Scores, unknown_only
+from bgm.evaluation.clips import are_clips, evaluate_clips
+from bgm.evaluation.rows import Row
+from bgm.evaluation.truth import Scorer, unknown_only
 from bgm.records.summary import SHOWN, mean_scores
-from bgm.storage import locate
+from bgm.storage import is_url, locate
 from bgm.tracking.console import printable
 
 _WORST = 10
-
-
-@dataclass(frozen=True)
-class Row:
-    """The scores of one matte.
-
-    Attributes:
-        name: Its relative name.
-        scores: As `alpha_errors` returns them; empty if it could not be scored.
-        error: Why it could not.
-        unmatched: Whether that is because it has no partner, which is no failure.
-    """
-
-    name: str
-    scores: Scores = field(default_factory=dict)
-    error: str | None = None
-    unmatched: bool = False
-
-    @property
-    def failed(self) -> bool:
-        """Whether it could not be scored though it has a partner."""
-        return self.error is not None and not self.unmatched
 
 
 def evaluate(config: EvaluateConfig) -> list[Row]:
     """Score mattes against the truths of the same relative names.
 
     Returns:
-        A row per matte, in the order of their names; with `unmatched=skip` also one per file that
-        has no partner.
+        A row per matte, of clips per frame, in the order of their names; with `unmatched=skip` also
+        one per file that has no partner.
 
     Raises:
         BgmError: A path does not exist, there are no mattes, a file has no partner, or none has.
@@ -61,8 +41,10 @@ def evaluate(config: EvaluateConfig) -> list[Row]:
     leave_limit_to_settings()
     for key in ("pred", "true", "trimap"):
         path = getattr(config, key)
-        if path is not None and not locate(path).exists():
+        if path is not None and not locate(path).exists() and not are_clips(Path(path)):
             raise ConfigError(f"{key}={path}: {why_missing(locate(path))}")
+    if not is_url(config.pred) and (are_clips(Path(config.pred)) or are_clips(Path(config.true))):
+        return evaluate_clips(config)
     skip = config.unmatched is Unmatched.skip
     mattes = list_images(locate(config.pred))
     if not mattes:

@@ -16,7 +16,7 @@ from bgm.errors import ConfigError
 from bgm.export.check import Comparison, compare, sum_up
 from bgm.export.pictures import Pictures
 from bgm.export.program import Exportable, Size, least_side, multiple_of, outputs_of
-from bgm.export.quantize import quantize
+from bgm.export.quantize import quantize_file
 from bgm.export.report import print_check
 from bgm.export.write import (
     PACKAGES,
@@ -204,7 +204,7 @@ def _prepare(
     save(between, "{}")
     if precision is ExportPrecision.int8:
         log.info("calibrating with %d pictures", len(pictures))
-        quantize(between, pictures.fit(size, multiple_of(network), least_side(network)))
+        quantize_file(between, pictures.fit(size, multiple_of(network), least_side(network)))
         if name == "onnx":
             return saver_of_onnx(onnx.load(str(between)))
     return saver_of_openvino(between, half=precision is ExportPrecision.float16)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from bgm.inference.coarse import EXAMPLE, CoarseModule
 from bgm.inference.fuse import fuse
-from bgm.inference.runtimes import CoarsePass
 from bgm.networks import CoarseNetwork, MattingRefine
 from bgm.networks.refiner import BLOCK
 
@@ -22,7 +22,6 @@ BASE_OUTPUTS = ["pha", "fgr", "err"]
 _LEAST_COARSE = 17  # below, the deepest features are a single row, which is a case of its own
 _LARGEST_SIDE = 1 << 15
 _TRACED = (2, 3, 256, 320)  # a batch of one would be taken for the only one
-_EXAMPLE = (1, 6, 272, 480)
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,8 @@ class Exportable(nn.Module):
         self.network = copy.deepcopy(network).requires_grad_(False)
         self.outputs = outputs_of(network)
         if fold:
-            coarse = CoarsePass(self.network)
-            self.network.runtime = fuse(coarse, torch.rand(_EXAMPLE), pack=False)
+            coarse = CoarseModule(self.network)
+            self.network.runtime = fuse(coarse, torch.rand(EXAMPLE), pack=False)
         self._dtype = torch.float16 if half else torch.float32
         self.network.to(self._dtype)
         self.eval()

@@ -9,6 +9,7 @@ from bgm.inference.device import select_device
 from bgm.inference.images import ImageLike, to_tensor
 from bgm.inference.matte import Matte
 from bgm.inference.predictor import Predictor
+from bgm.inference.quantize import Calibration
 from bgm.inference.scale import split_settings
 from bgm.networks import CoarseNetwork, MattingBase, MattingRefine
 from bgm.networks.checkpoints import CheckpointInfo, find_checkpoint, load_checkpoint
@@ -60,6 +61,7 @@ def load_matting(
     precision: str = "float32",
     runtime: str | None = "auto",
     checkpoints_dir: str | Path | None = None,
+    calibration: Calibration | None = None,
     **settings: Any,
 ) -> Matting:
     """Load a network that is ready to matte.
@@ -69,10 +71,11 @@ def load_matting(
         backbone: `mobilenetv2`, `resnet50` or `resnet101`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         model: `refine`, or `base` for the coarse network alone.
-        precision: `float32`, `bfloat16` or `float16`.
+        precision: `float32`, `bfloat16`, `float16`, or `int8` of the coarse network.
         runtime: What computes the coarse network: `auto`, `eager`, `compiled`, `onnx` or
             `openvino`; None leaves the network as it is.
         checkpoints_dir: Directory that `auto` searches first.
+        calibration: Pictures that `int8` is calibrated with; None for the demo.
         **settings: The settings of `MattingRefine`. `backbone_scale` and `refine_sample_pixels` are
             chosen for each picture unless they are given, see `bgm.inference.scale`.
 
@@ -88,7 +91,8 @@ def load_matting(
     path = find_checkpoint(str(checkpoint), model, backbone, directory)
     info = load_checkpoint(network, path, model, backbone)
     _, rule = split_settings(settings, info.coarse_side)
-    return Matting(Predictor(network, chosen_device, precision, runtime, rule), info)
+    predictor = Predictor(network, chosen_device, precision, runtime, rule, calibration)
+    return Matting(predictor, info)
 
 
 def create_network(model: str, backbone: str, **settings: Any) -> CoarseNetwork:

@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import cv2
 import torch
 from torch import Tensor
 
-from bgm.data.pixels import stack_unit
+from bgm.data.pixels import as_pixels, as_tensor, stack_unit
 from bgm.errors import ConfigError, DataError, PredictionError
 from bgm.inference.fast_path import FastPath
 from bgm.inference.fuse import can_pack, channels_last
 from bgm.inference.matte import Matte
+from bgm.inference.quantize import Calibration, quantize_coarse
 from bgm.inference.remember import Remembering
-from bgm.inference.runtimes import choose_runtime, create_runtime
+from bgm.inference.runtimes import PRECISIONS, choose_runtime, create_runtime
 from bgm.inference.scale import CoarsePass, ScaleRule
 from bgm.networks import CoarseNetwork, MattingRefine
 from bgm.networks.refiner import BLOCK
@@ -25,8 +27,6 @@ log = logging.getLogger(__name__)
 
 MIN_SIDE = 16
 """Shortest side of an image that is matted, in pixels."""
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,12 @@ class Predictor:
         network: A `MattingBase` or `MattingRefine` with its weights. It is moved to `device` and
             put into evaluation mode.
         device: Where to compute.
-        precision: `float32`, `bfloat16` or `float16`.
+        precision: `float32`, `bfloat16`, `float16`, or `int8` of the coarse network.
         runtime: What computes the coarse network, one of `bgm.runtimes.RUNTIMES`; None runs the
             network as it is, without any of what makes it faster.
         rule: Chooses the scale of the coarse pass, and how much is refined, for each picture; None
             leaves the network's own. Not for a `MattingBase`.
+        calibration: Pictures for `int8`; None for the demo.
 
     Attributes:
         network: The network.
@@ -89,6 +90,7 @@ class Predictor:
         precision: str = "float32",
         runtime: str | None = "auto",
         rule: ScaleRule | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self._dtype = _dtype(precision, device)
         self.device = device
@@ -100,8 +102,11 @@ class Predictor:
         if device.type == "cuda":
             self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         if runtime is not None:
-            chosen = choose_runtime(runtime, device, self._dtype)
-            network.runtime = create_runtime(chosen, network, device, self._dtype)
+            chosen = choose_runtime(runtime, device, precision)
+            quantized = None
+            if precision == "int8":
+                quantized = quantize_coarse(network, self.rule, calibration or Calibration())
+            network.runtime = create_runtime(chosen, network, device, precision, quantized)
             channels_last(network)
             if isinstance(network, MattingRefine) and device.type == "cpu":
                 self._fast = FastPath(network, pack=can_pack())
@@ -210,6 +215,9 @@ class Predictor:
         down, right = (-height % multiple, -width % multiple) if self._refines else (0, 0)
         if not (down or right):
             return image
+        if image.device.type == "cpu":
+            border = (0, down, 0, right, cv2.BORDER_REPLICATE)
+            return as_tensor(cv2.copyMakeBorder(as_pixels(image), *border))
         rows = torch.arange(height + down, device=image.device).clamp_(max=height - 1)
         columns = torch.arange(width + right, device=image.device).clamp_(max=width - 1)
         pixels = image.permute(1, 2, 0).index_select(0, rows).index_select(1, columns)
@@ -251,11 +259,11 @@ class Predictor:
 
 
 def _dtype(precision: str, device: torch.device) -> torch.dtype:
-    if precision not in DTYPES:
-        raise ConfigError(f"precision={precision}: must be one of {', '.join(DTYPES)}")
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision={precision}: must be one of {', '.join(PRECISIONS)}")
     if precision == "float16" and device.type == "cpu":
         raise ConfigError(
             "precision=float16 is not for the CPU, where torch computes it slower than float32 "
-            "and some operations not at all; use float32 or bfloat16"
+            "and some operations not at all; use float32, bfloat16 or int8"
         )
-    return DTYPES[precision]
+    return PRECISIONS[precision]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import logging
 import sys
-import warnings
 from collections import Counter
 from importlib.util import find_spec
 from typing import Any
@@ -17,67 +16,85 @@ import torch
 from torch import Tensor, nn
 
 from bgm.errors import ConfigError
+from bgm.inference.coarse import EXAMPLE, CoarseModule, JoinedModule, split_joined, to_onnx
 from bgm.inference.fuse import can_pack, fuse
-from bgm.networks import CoarseNetwork, CoarseOutput, Runtime, run_coarse
+from bgm.networks import CoarseNetwork, CoarseOutput, Runtime
 
 log = logging.getLogger(__name__)
+
+PRECISIONS = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "int8": torch.float32,
+}
+"""Names of the precisions, and in what type all that is not quantized is computed."""
 
 RUNTIMES = ("auto", "eager", "compiled", "onnx", "openvino")
 """Names of the runtimes there are."""
 
 _NEEDS = {"onnx": ("onnxruntime", "onnx"), "openvino": ("openvino",)}
-_OUTPUTS = ["pha", "residual", "err", "hid"]
-_EXAMPLE = (1, 6, 272, 480)
+_MOST_SIZES = 4
 _COMPILED_AFTER = 30  # compiling takes as long as hundreds of images; a handful never pays for it
 
 
-class CoarsePass(nn.Module):
-    """The coarse part of a network as a module of its own, which tracers and exporters take."""
-
-    def __init__(self, network: CoarseNetwork) -> None:
-        super().__init__()
-        self.backbone = network.backbone
-        self.aspp = network.aspp
-        self.decoder = network.decoder
-
-    def forward(self, photos: Tensor) -> CoarseOutput:
-        """Run the network on (B, 6, h, w)."""
-        return run_coarse(self.backbone, self.aspp, self.decoder, photos)
-
-
-def choose_runtime(name: str, device: torch.device, dtype: torch.dtype) -> str:
+def choose_runtime(name: str, device: torch.device, precision: str) -> str:
     """The runtime that a setting means.
 
     Args:
         name: One of `RUNTIMES`. `auto` is the fastest that is installed: on the CPU OpenVINO in
-            bfloat16; everywhere else torch itself, which in float32 is as fast (measured in
-            docs/performance.md) and starts at once.
+            bfloat16 and int8; everywhere else torch itself, which in float32 is as fast (measured
+            in docs/performance.md) and starts at once.
         device: Where to compute.
-        dtype: In what precision.
+        precision: One of `PRECISIONS`.
 
     Raises:
-        ConfigError: The runtime does not exist, is not installed, or not for this device.
+        ConfigError: The runtime does not exist, is not installed, or not for this device or
+            precision.
     """
+    if precision == "int8":
+        return _choose_for_int8(name, device)
     if name == "auto":
-        fast = device.type == "cpu" and dtype is torch.bfloat16 and find_spec("openvino")
+        fast = device.type == "cpu" and precision == "bfloat16" and find_spec("openvino")
         return "openvino" if fast else "eager"
     if name not in RUNTIMES:
         raise ConfigError(f"runtime={name}: must be one of {', '.join(RUNTIMES)}")
-    missing = [package for package in _NEEDS.get(name, ()) if find_spec(package) is None]
-    if missing:
-        raise ConfigError(
-            f"runtime={name} needs packages that are not installed: "
-            f"pip install {' '.join(missing)}, or choose runtime=auto"
-        )
+    _check_installed(f"runtime={name}", _NEEDS.get(name, ()), "runtime=auto")
     if name in _NEEDS and device.type != "cpu":
         raise ConfigError(f"runtime={name} is for device=cpu; use eager or compiled on {device}")
-    if name == "onnx" and dtype is not torch.float32:
-        raise ConfigError("runtime=onnx is for precision=float32; use eager or openvino")
+    if name == "onnx" and precision != "float32":
+        raise ConfigError("runtime=onnx is for precision=float32 and int8; use eager or openvino")
     return name
 
 
+def _choose_for_int8(name: str, device: torch.device) -> str:
+    if device.type != "cpu":
+        raise ConfigError(f"precision=int8 is for device=cpu; use float16 on {device}")
+    if name == "auto":
+        name = "openvino" if find_spec("openvino") else "onnx"
+    if name not in _NEEDS:
+        raise ConfigError(f"runtime={name} has no precision=int8; use auto, openvino or onnx")
+    # ONNX Runtime also learns the ranges of what another runtime computes.
+    packages = dict.fromkeys([*_NEEDS["onnx"], *_NEEDS[name]])
+    _check_installed("precision=int8", tuple(packages), "precision=float32")
+    return name
+
+
+def _check_installed(what: str, packages: tuple[str, ...], otherwise: str) -> None:
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise ConfigError(
+            f"{what} needs packages that are not installed: pip install {' '.join(missing)}, or "
+            f"choose {otherwise}"
+        )
+
+
 def create_runtime(
-    name: str, network: CoarseNetwork, device: torch.device, dtype: torch.dtype
+    name: str,
+    network: CoarseNetwork,
+    device: torch.device,
+    precision: str,
+    quantized: bytes | None = None,
 ) -> Runtime:
     """Prepare the coarse part of a network.
 
@@ -85,14 +102,16 @@ def create_runtime(
         name: What `choose_runtime` returned.
         network: The network, on `device`, in evaluation mode.
         device: Where to compute.
-        dtype: Precision of the computation; inputs and outputs are float32.
+        precision: Precision of the computation; inputs and outputs are float32.
+        quantized: For int8 the network as `bgm.inference.quantize` makes it.
     """
-    coarse = CoarsePass(network).eval().requires_grad_(False)
+    dtype = PRECISIONS[precision]
     if name == "onnx":
-        return _onnx(coarse)
+        return _onnx(quantized or to_onnx(network))
     if name == "openvino":
-        return _openvino(coarse, dtype)
-    example = torch.rand(_EXAMPLE, device=device)
+        return _OpenVino(network, dtype, quantized)
+    coarse = CoarseModule(network).eval().requires_grad_(False)
+    example = torch.rand(EXAMPLE, device=device)
     packs = device.type == "cpu" and dtype is torch.float32 and name == "eager" and can_pack()
     fused = fuse(coarse, example, pack=packs)
     eager = _in_dtype(fused.to(dtype), dtype)
@@ -130,58 +149,59 @@ class _Compiled:
             return self._compiled(photos)
 
 
-def _onnx(coarse: nn.Module) -> Runtime:
+def _onnx(content: bytes) -> Runtime:
     import onnxruntime
 
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of this exporter's age; the new one needs onnxscript
-        torch.onnx.export(
-            coarse,
-            (torch.rand(_EXAMPLE),),
-            file,  # type: ignore[arg-type]
-            dynamo=False,
-            input_names=["photos"],
-            output_names=_OUTPUTS,
-            opset_version=17,
-            dynamic_axes={name: {0: "b", 2: "h", 3: "w"} for name in ["photos", *_OUTPUTS]},
-        )
     onnxruntime.disable_telemetry_events()  # which its builds for Windows have
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     # Threads that spin while they wait would take the cores from decoding and encoding.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(
-        file.getvalue(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
     def run(photos: Tensor) -> CoarseOutput:
-        outputs = session.run(None, {"photos": photos.contiguous().numpy()})
-        pha, residual, err, hid = map(torch.from_numpy, outputs)
-        return pha, residual, err, hid
+        (joined,) = session.run(None, {"photos": photos.contiguous().numpy()})
+        return split_joined(joined)
 
     return run
 
 
-def _openvino(coarse: nn.Module, dtype: torch.dtype) -> Runtime:
-    # Importing OpenVINO and converting a network would each send a message about it over the net.
-    # Without this package, which is only for that, it sends nothing.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
+class _OpenVino:
+    """Compiles for each size by itself, which is a third quicker; after a few sizes for any.
 
-    model = openvino.convert_model(coarse, example_input=torch.rand(_EXAMPLE))
-    settings = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        # Left alone, OpenVINO computes in bfloat16 where the processor can.
-        "INFERENCE_PRECISION_HINT": "f32" if dtype is torch.float32 else "bf16",
-    }
-    request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+    Args:
+        network: The network.
+        dtype: In what type it is computed.
+        quantized: The network as ONNX in 8 bits; None for itself.
+    """
 
-    def run(photos: Tensor) -> CoarseOutput:
+    def __init__(self, network: CoarseNetwork, dtype: torch.dtype, quantized: bytes | None) -> None:
+        # Importing OpenVINO and converting a network would each send a message about it over the
+        # net. Without this package, which is only for that, it sends nothing.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+        import openvino
+
+        if quantized is not None:  # read_model would get it wrong, see bgm.inference.network_file
+            self._model = openvino.convert_model(io.BytesIO(quantized))
+        else:
+            joined = JoinedModule(network).eval().requires_grad_(False)
+            self._model = openvino.convert_model(joined, example_input=torch.rand(EXAMPLE))
+        self._core = openvino.Core()
+        self._settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            # Left alone, OpenVINO computes in bfloat16 where the processor can.
+            "INFERENCE_PRECISION_HINT": "f32" if dtype is torch.float32 else "bf16",
+        }
+        self._requests: dict[tuple[int, ...] | None, Any] = {}
+
+    def __call__(self, photos: Tensor) -> CoarseOutput:
+        size = tuple(photos.shape)
+        key = size if size in self._requests or len(self._requests) < _MOST_SIZES else None
+        request = self._requests.get(key)
+        if request is None:
+            self._model.reshape([-1, size[1], -1, -1] if key is None else list(size))
+            compiled = self._core.compile_model(self._model, "CPU", self._settings)
+            request = self._requests[key] = compiled.create_infer_request()
         request.infer([photos.contiguous().numpy()], share_inputs=True)
-        outputs = (torch.from_numpy(request.get_output_tensor(i).data.copy()) for i in range(4))
-        pha, residual, err, hid = outputs
-        return pha, residual, err, hid
-
-    return run
+        return split_joined(request.get_output_tensor(0).data)

@@ -8,8 +8,8 @@ and their neighbours are worked on:
   convolve" is one matrix product on the few coarse pixels around it. Where the half resolution is
   a whole multiple of the coarse one, there is a matrix for each place that a cell can have within
   a coarse pixel. Neighbouring blocks share their cells.
-- One 8x8 window of the photographs serves the first convolution (averaged to half resolution) and
-  the third.
+- One 8x8 window of each photograph serves the first convolution (whose matrix averages it to half
+  resolution) and the third.
 - "Repeat each pixel twice, then convolve" is a smaller convolution on pixels taken four at a time.
 
 Blocks near the border of the image, whose windows reach into the zero padding, are left to the
@@ -41,6 +41,38 @@ def resize_ratio(half: tuple[int, int], coarse: tuple[int, int]) -> int | None:
     return ratio if exact and (ratio == 1 or ratio % 2 == 0) else None
 
 
+class _Cells:
+    """The cells that are worked on, those of one phase side by side.
+
+    A phase is the place that a cell has within a coarse pixel, in half-resolution pixels.
+
+    Args:
+        chosen: Boolean, by row and column of the grid.
+        ratio: Half-resolution pixels per coarse pixel and direction, 1 or even.
+
+    Attributes:
+        rows: Row of each cell.
+        columns: Its column.
+        phases: Which of the cells have which phase.
+        numbers: Of each place in the grid, which cell it is, if any.
+    """
+
+    def __init__(self, chosen: Tensor, ratio: int) -> None:
+        per_pixel = max(1, ratio // 2)
+        rows, columns, self.phases, first = [], [], {}, 0
+        for down in range(per_pixel):
+            for across in range(per_pixel):
+                found = torch.nonzero(chosen[down::per_pixel, across::per_pixel], as_tuple=True)
+                rows.append(found[0] * per_pixel + down)
+                columns.append(found[1] * per_pixel + across)
+                last = first + len(found[0])
+                self.phases[2 * down, 2 * across] = slice(first, last)
+                first = last
+        self.rows, self.columns = torch.cat(rows), torch.cat(columns)
+        self.numbers = torch.empty(chosen.shape, dtype=torch.long)
+        self.numbers[self.rows, self.columns] = torch.arange(first)
+
+
 class SparseRefiner:
     """Refines chosen blocks of one image.
 
@@ -61,10 +93,11 @@ class SparseRefiner:
                 (refiner.conv3, refiner.bn3),
             )
         )
-        self._phases = _first_weights(first, ratio)
+        self._on_known = _known_weights(first, ratio)
+        self._on_photos = _photo_weights(first)
         self._first_bias = _bias(first).repeat(4)
-        self._second = _convolution(second.weight, _bias(second), (4096, 24, 6, 6), pack)
-        self._third = _convolution(
+        self._second = _convolve_relu(second.weight, _bias(second), (4096, 24, 6, 6), pack)
+        self._third = _convolve_relu(
             _quadrupled_weights(third.weight), _bias(third).repeat(4), (4096, 40, 4, 4), pack
         )
         self._fourth = _last_weights(refiner.conv4.weight[_COLOUR_FIRST])
@@ -124,53 +157,39 @@ class SparseRefiner:
         """Refine blocks that do not see the padding, at `rows` and `columns`: (N, 4, 4, 4)."""
         inner = torch.zeros(grid, dtype=torch.bool)
         inner[rows, columns] = True
-        cells = F.max_pool2d(inner[None].float(), 3, 1, 1)[0] > 0
-        cell_rows, cell_columns = torch.nonzero(cells, as_tuple=True)
-        numbers = torch.empty(inner.shape, dtype=torch.long)
-        numbers[cell_rows, cell_columns] = torch.arange(len(cell_rows))
-
-        photos = _cut_photos(src, bgr, cell_rows, cell_columns)
-        first = self._convolve_first(padded, photos, cell_rows, cell_columns)
+        cells = _Cells(F.max_pool2d(inner[None].float(), 3, 1, 1)[0] > 0, self._ratio)
+        corners = cells.rows * BLOCK - 2, cells.columns * BLOCK - 2
+        photos = [
+            scale_to_unit(_cut_windows(image, _WINDOW, *corners).float(), image)
+            for image in (src, bgr)
+        ]
+        first = self._convolve_first(padded, photos, cells)
 
         count = len(rows)
-        around = _windows(numbers[..., None], 3, 3)[rows - 1, columns - 1].reshape(-1)
-        x = first.index_select(0, around).view(count, 3, 3, 2, 2, 24)
-        x = x.permute(0, 1, 3, 2, 4, 5).reshape(count, 6, 6, 24)
-        x = self._second(x.permute(0, 3, 1, 2)).relu_().permute(0, 2, 3, 1)
+        around = _cut_windows(cells.numbers[..., None], 3, rows - 1, columns - 1).view(-1, 3, 1, 3)
+        halves = torch.cat([2 * around, 2 * around + 1], 2).view(-1)  # upper and lower pixels
+        x = first.view(-1, 48).index_select(0, halves).view(count, 6, 6, 24)
+        x = self._second(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
         joined = torch.empty(count, 4, 4, 40)
         joined[..., :16] = x
-        own = photos.index_select(0, numbers[rows, columns])
-        joined[..., 16:].view(count, 4, 4, 2, 2, 6).copy_(own.transpose(2, 3))
-        x = self._third(joined.permute(0, 3, 1, 2)).relu_().permute(0, 2, 3, 1)
+        mine = cells.numbers[rows, columns]
+        for part, image in zip((joined[..., 16:28], joined[..., 28:]), photos, strict=True):
+            own = image.index_select(0, mine).view(count, 4, 2, 4, 2, 3)
+            part.view(count, 4, 4, 2, 2, 3).copy_(own.transpose(2, 3))
+        x = self._third(joined.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         refined = torch.addmm(self._fourth_bias, x.reshape(count, 9 * 48), self._fourth)
         return refined.view(count, BLOCK, BLOCK, 4)
 
-    def _convolve_first(
-        self, padded: Tensor, photos: Tensor, rows: Tensor, columns: Tensor
-    ) -> Tensor:
+    def _convolve_first(self, padded: Tensor, photos: list[Tensor], cells: _Cells) -> Tensor:
         """The first convolution, with its activation, at the 2x2 pixels of each cell: (M, 96)."""
-        count = len(rows)
-        half = photos[:, :, 0, :, 0] + photos[:, :, 0, :, 1]
-        half += photos[:, :, 1, :, 0]
-        half += photos[:, :, 1, :, 1]
-        half = half.mul_(0.25).view(count, -1)
-
-        taps = 4 if self._ratio == 1 else 3
-        windows = _windows(padded, taps, taps * _KNOWN)
-        starts = [(2 * index) // self._ratio for index in (rows, columns)]
-        if len(self._phases) == 1:
-            near = windows[starts[0], starts[1]].view(count, -1)
-            ((_, weights),) = self._phases.items()
-            return torch.addmm(self._first_bias, torch.cat([near, half], 1), weights).relu_()
-        output = torch.empty(count, 96)
-        offsets = [(2 * index) % self._ratio for index in (rows, columns)]
-        for (down, across), weights in self._phases.items():
-            here = torch.nonzero((offsets[0] == down) & (offsets[1] == across))[:, 0]
-            near = windows[starts[0][here], starts[1][here]].view(len(here), -1)
-            x = torch.cat([near, half.index_select(0, here)], 1)
-            output[here] = torch.addmm(self._first_bias, x, weights).relu_()
-        return output
+        output = torch.addmm(self._first_bias, photos[0], self._on_photos[0])
+        output.addmm_(photos[1], self._on_photos[1])
+        for phase, part in cells.phases.items():
+            corners = [2 * index[part] // self._ratio for index in (cells.rows, cells.columns)]
+            near = _cut_windows(padded, 4 if self._ratio == 1 else 3, *corners)
+            output[part].addmm_(near, self._on_known[phase])
+        return output.relu_()
 
     def _refine_strip(
         self,
@@ -245,21 +264,16 @@ def _scale(cut: slice, times: int, per: int) -> slice:
     return slice(*ends)
 
 
-def _windows(image: Tensor, side: int, row: int) -> Tensor:
-    """Every window of `side` pixels of a contiguous (H, W, C), its rows as vectors of `row`."""
+def _cut_windows(image: Tensor, side: int, tops: Tensor, lefts: Tensor) -> Tensor:
+    """Windows of `side` pixels of a contiguous (H, W, C), as vectors: (N, side x side x C).
+
+    Row by row of a window, which is copied as a whole; picking places in a view of all windows
+    would copy each number by itself.
+    """
     height, width, channels = image.shape
-    size = (height - side + 1, width - side + 1, side, row)
-    return image.as_strided(size, (width * channels, channels, width * channels, 1))
-
-
-def _cut_photos(src: Tensor, bgr: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """The windows of cells, [0, 1], as (M, 4, 2, 4, 2, 6): half-resolution pixels, then within."""
-    photos = torch.empty(len(rows), _WINDOW, _WINDOW, _PHOTOS)
-    tops, lefts = rows * BLOCK - 2, columns * BLOCK - 2
-    for index, image in enumerate((src, bgr)):
-        windows = _windows(image, _WINDOW, _WINDOW * 3)[tops, lefts]
-        photos[..., 3 * index : 3 * index + 3] = windows.view(-1, _WINDOW, _WINDOW, 3)
-    return scale_to_unit(photos, src, bgr).view(-1, 4, 2, 4, 2, _PHOTOS)
+    rows = image.as_strided((height * width - side + 1, side * channels), (channels, 1))
+    starts = (tops * width + lefts)[:, None] + torch.arange(side) * width
+    return rows.index_select(0, starts.view(-1)).view(len(tops), -1)
 
 
 def _bias(convolution: nn.Conv2d) -> Tensor:
@@ -267,23 +281,23 @@ def _bias(convolution: nn.Conv2d) -> Tensor:
     return convolution.bias.detach()
 
 
-def _convolution(weight: Tensor, bias: Tensor, size: tuple[int, ...], pack: bool) -> nn.Module:
-    """An unpadded convolution of windows; the activation is the caller's."""
+def _convolve_relu(weight: Tensor, bias: Tensor, size: tuple[int, ...], pack: bool) -> nn.Module:
+    """An unpadded convolution of windows, with its activation."""
     convolution = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2])
     convolution.weight.data, convolution.bias = weight.detach(), nn.Parameter(bias)
     if pack:
-        return PackedConvolution(convolution, None, size)
-    return channels_last(convolution).requires_grad_(False)
+        return PackedConvolution(convolution, nn.ReLU(), size)
+    plain = nn.Sequential(convolution, nn.ReLU(inplace=True))
+    return channels_last(plain).requires_grad_(False)
 
 
-def _first_weights(first: nn.Conv2d, ratio: int) -> dict[tuple[int, int], Tensor]:
+def _known_weights(first: nn.Conv2d, ratio: int) -> dict[tuple[int, int], Tensor]:
     """For each place of a cell within a coarse pixel the matrix of the first convolution.
 
-    Its rows are the coarse pixels around the cell and the 4x4 half-resolution pixels of the
-    photographs; its columns the 2x2 outputs of the cell with 24 channels.
+    Its rows are the coarse pixels around the cell; its columns the 2x2 outputs of the cell with 24
+    channels.
     """
     kernel = first.weight.detach().double()
-    on_photos = _unrolled(kernel[:, _KNOWN:], 4, 2)
     offsets = range(0, max(ratio, 1), 2)
     resizing = {offset: _resizing(offset, ratio) for offset in offsets}
     weights = {}
@@ -303,8 +317,20 @@ def _first_weights(first: nn.Conv2d, ratio: int) -> dict[tuple[int, int], Tensor
                 dim=3,
             )
             rows = on_known.flatten(0, 2).flatten(1)
-            weights[down, across] = torch.cat([rows, on_photos]).float().contiguous()
+            weights[down, across] = rows.float().contiguous()
     return weights
+
+
+def _photo_weights(first: nn.Conv2d) -> list[Tensor]:
+    """The matrix of the first convolution on a window of each photograph, (192, 96).
+
+    The window has full resolution: that four of its pixels are averaged to one of half the
+    resolution is in the matrix, which is quicker than to do it.
+    """
+    kernel = first.weight.detach().double()
+    on_half = _unrolled(kernel[:, _KNOWN:], _WINDOW // 2, 2).view(4, 4, 2, 3, -1)
+    on_full = on_half.repeat_interleave(2, 0).repeat_interleave(2, 1) / 4
+    return [on_full[:, :, i].reshape(_WINDOW**2 * 3, -1).float().contiguous() for i in range(2)]
 
 
 def _resizing(offset: int, ratio: int) -> Tensor:
@@ -332,19 +358,20 @@ def _unrolled(kernel: Tensor, side: int, out: int) -> Tensor:
 
 
 def _quadrupled_weights(kernel: Tensor) -> Tensor:
-    """The third convolution on 2x2 pixels at a time: (4 x 12, 16 + 4 x 6, 2, 2).
+    """The third convolution on 2x2 pixels at a time: (4 x 12, 16 + 2 x 4 x 3, 2, 2).
 
-    Of the features, the four pixels are one, repeated; of the photographs, they are four.
+    Of the features, the four pixels are one, repeated; of each photograph, they are four.
     """
     weights = torch.zeros(2, 2, 12, 40, 2, 2, dtype=kernel.dtype)
-    photos = weights[:, :, :, 16:].view(2, 2, 12, 2, 2, _PHOTOS, 2, 2)
+    photos = weights[:, :, :, 16:].view(2, 2, 12, 2, 2, 2, 3, 2, 2)
     for a in range(2):
         for b in range(2):
             for y in range(3):
                 for x in range(3):
                     (down, p), (across, q) = divmod(a + y, 2), divmod(b + x, 2)
                     weights[a, b, :, :16, down, across] += kernel[:, :16, y, x].detach()
-                    photos[a, b, :, p, q, :, down, across] += kernel[:, 16:, y, x].detach()
+                    on_photos = kernel[:, 16:, y, x].detach().view(12, 2, 3)
+                    photos[a, b, :, :, p, q, :, down, across] += on_photos
     return weights.view(48, 40, 2, 2)
 
 

@@ -116,7 +116,7 @@ class Layer(ABC, Generic[Settings]):
     name: ClassVar[str]
     shows: ClassVar[str]
     channels: ClassVar[int]
-    formats: ClassVar[tuple[Format, ...]] = tuple(f for f in Format if f is not Format.exr)
+    formats: ClassVar[tuple[Format, ...]] = tuple(Format)
     paths: ClassVar[tuple[str, ...]] = ()
     needs_refiner: ClassVar[bool] = False
     settings_type: ClassVar[type[Any]] = LayerSettings

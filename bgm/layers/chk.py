@@ -20,7 +20,10 @@ class Contradiction(Layer[LayerSettings]):
     channels = 1
 
     def build(self, source: LayerSource) -> Pixels:
-        """Four times `|aF + (1-a)B - I|`, (H, W), uint8."""
+        """Four times `|aF + (1-a)B - I|`, (H, W), uint8; once, as floats, for EXR."""
         photograph, plate = (to_uint8(as_pixels(image)) for image in (source.src, source.bgr))
-        left = residual(photograph, plate, source.pixels) * (255 * _GAIN)
+        left = residual(photograph, plate, source.pixels)
+        if self.depth == 32:
+            return left
+        left *= 255 * _GAIN
         return np.asarray(left.clip(0, 255).round(), np.uint8)

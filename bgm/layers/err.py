@@ -19,4 +19,4 @@ class Error(Layer[LayerSettings]):
         error = source.matte.error
         if error is None:
             raise BgmError("this network has no err layer")
-        return to_host(error)
+        return to_host(error, self.depth)

@@ -20,4 +20,4 @@ class Refined(Layer[LayerSettings]):
         refined = source.matte.refined
         if refined is None:
             raise BgmError("this network has no ref layer")
-        return to_host(refined)
+        return to_host(refined, self.depth)

@@ -10,6 +10,7 @@ from bgm.networks.matting import (
     RefineOutput,
     Runtime,
     run_coarse,
+    split_output,
 )
 from bgm.networks.refiner import REFINE_MODES
 
@@ -24,4 +25,5 @@ __all__ = [
     "RefineOutput",
     "Runtime",
     "run_coarse",
+    "split_output",
 ]

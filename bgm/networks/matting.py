@@ -96,8 +96,12 @@ def run_coarse(
 ) -> CoarseOutput:
     """Run the parts of the coarse network on source and background, (B, 6, H, W)."""
     features = backbone(photos)
-    output = decoder(aspp(features.sixteenth), features)
-    pha, residual, err, hid = output.split([1, 3, 1, _OUTPUT_CHANNELS - 5], dim=1)
+    return split_output(decoder(aspp(features.sixteenth), features))
+
+
+def split_output(output: Tensor) -> CoarseOutput:
+    """What the channels that leave the decoder mean, (B, 37, H, W)."""
+    pha, residual, err, hid = torch.split(output, [1, 3, 1, _OUTPUT_CHANNELS - 5], dim=1)
     return clamp(pha), residual, clamp(err), hid.relu()
 
 

@@ -21,7 +21,8 @@ def encode_exr(pixels: Pixels, spec: LayerSpec) -> bytes:
     """Encode one layer.
 
     Colours are the channels R, G, B; alpha is A, also where it is alone, so that compositing
-    programs find it. The header says whether the light is linear and alpha straight.
+    programs find it; any other map is Y. The header says whether the light is linear and alpha
+    straight.
 
     Args:
         pixels: Float32 in [0, 1] with the curve of sRGB, (H, W), (H, W, 3) or (H, W, 4); colours
@@ -41,7 +42,7 @@ def encode_exr(pixels: Pixels, spec: LayerSpec) -> bytes:
         "bgm:layer": spec.type,
     }
     if pixels.ndim == 2:
-        channels = {"A": pixels}
+        channels = {"A" if spec.type == "pha" else "Y": pixels}
     else:
         colours = to_linear(pixels[:, :, :3]) if spec.linear else pixels[:, :, :3]
         header["bgm:transfer"] = "linear" if spec.linear else "sRGB"

@@ -22,6 +22,8 @@ class Check:
         missed: Share that is background to the matte, but differs from the plate by 0.1 or more.
         needs_eyes: Whether the suspicion is above the run's threshold.
         plate_kept: Share that is subject to the matte, but agrees with the plate.
+        plate_through: How much of the plate's texture shows where the matte is opaque, times the
+            share of that.
     """
 
     suspicion: float
@@ -35,4 +37,5 @@ class Check:
     at_frame: float = 0.0
     missed: float = 0.0
     plate_kept: float = 0.0
+    plate_through: float = 0.0
     needs_eyes: bool = False

@@ -12,6 +12,7 @@ from bgm.config.schema import (
     AUTO,
     BackboneConfig,
     BackboneName,
+    CalibrationConfig,
     Config,
     ModelConfig,
     ModelName,
@@ -27,6 +28,7 @@ from bgm.errors import ConfigError
 from bgm.evaluation import Scorer, unknown_only
 from bgm.inference.file_predictor import FilePredictor, load_network_file
 from bgm.inference.matting import Matting, load_matting
+from bgm.inference.quantize import Calibration
 from bgm.layers import LAYERS, Layer
 from bgm.outputs.edges import Edges
 from bgm.storage import RemotePath, locate
@@ -128,8 +130,14 @@ def load_network(config: Config) -> Matting:
         precision=config.precision.name,
         runtime=config.runtime.name,
         checkpoints_dir=config.checkpoints_dir,
+        calibration=create_calibration(config.calibration),
         **network_settings(config.model, config.refine),
     )
+
+
+def create_calibration(calibration: CalibrationConfig) -> Calibration:
+    """The pictures that int8 is calibrated with."""
+    return Calibration(locate(calibration.src), locate(calibration.bgr))
 
 
 def take_settings_of_file(config: Config, matting: Matting) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import rich
@@ -13,15 +15,19 @@ from rich.text import Text
 
 from bgm.config.schema import Config
 from bgm.data import Pair, prefetch
-from bgm.data.datasets import ZipDataset
+from bgm.data.datasets import Sample, ZipDataset
 from bgm.data.examination import examine, judge
 from bgm.data.pixels import as_pixels
+from bgm.data.video.reel import Reel
+from bgm.errors import BgmError
 from bgm.inference.device import default_threads, helper_threads
 from bgm.records.alignments import Alignments
 from bgm.records.atomic import in_words
 from bgm.records.directory import RunDirectory
 from bgm.records.examination import Examination
+from bgm.records.siblings import jobs_beside
 from bgm.runs import steps
+from bgm.runs.clip_plan import PlannedClip, preparing
 from bgm.runs.plan import make_plan
 from bgm.runs.plates import make_plates
 from bgm.runs.preflight import create_output_dir
@@ -29,6 +35,7 @@ from bgm.tracking.console import printable
 
 PLATES_FILE = "plates.jsonl"
 _SHOWN = 40
+_OF_A_CLIP = 2  # frames
 
 
 def dry_run(config: Config, output_dir: Path, working: Path) -> list[Examination]:
@@ -40,7 +47,7 @@ def dry_run(config: Config, output_dir: Path, working: Path) -> list[Examination
         working: Where on this machine `plates.jsonl` goes.
 
     Returns:
-        What was found of each pair, in the order of their names.
+        What was found of each pair, in the order of their names; of clips, of two frames each.
 
     Raises:
         BgmError: Something is wrong before the first image; or the file cannot be written.
@@ -51,45 +58,75 @@ def dry_run(config: Config, output_dir: Path, working: Path) -> list[Examination
     directory.lock()
     try:
         make_plates(plan.pairs.stills(), working, config.data.max_pixels)
-        found = _examine_all(config, plan.pairs, working)
+        if plan.clips is None:
+            items = _pairs(config, plan.pairs, working)
+        else:
+            items = _frames(config, plan.clips)
+        with closing(items):
+            found = _keep(items, working / PLATES_FILE)
     finally:
         directory.release()
     _print(found, working)
     return found
 
 
-def _examine_all(config: Config, pairs: Sequence[Pair], working: Path) -> list[Examination]:
+def _keep(items: Iterator[Examination], path: Path) -> list[Examination]:
+    """Write down what was found, line by line."""
+    found = []
+    with in_words(path), path.open("w", encoding="utf-8") as file:
+        for item in items:
+            found.append(item)
+            file.write(json.dumps(item.as_dict()) + "\n")
+            file.flush()
+    return found
+
+
+def _pairs(
+    config: Config, pairs: Sequence[Pair], working: Path
+) -> Generator[Examination, None, None]:
+    """Every photograph with its plate."""
     dataset = ZipDataset(
         pairs,
         align=True,
-        alignments=Alignments(working),
+        alignments=Alignments(working, jobs_beside(working)),
         resize_background=config.data.resize_background,
         max_pixels=config.data.max_pixels,
     )
 
     def load(index: int) -> Examination:
-        return _examine(config, dataset, index)
+        return _examine(config, steps.load(dataset, index))
 
     workers = config.data.workers or helper_threads(config.threads or default_threads())
-    path = working / PLATES_FILE
-    found = []
-    with in_words(path), path.open("w", encoding="utf-8") as file:
-        items = prefetch(load, len(pairs), workers, lambda index: pairs[index].name)
-        with closing(items):
-            for pair, item in zip(pairs, items, strict=True):
-                if isinstance(item, Exception):
-                    item = Examination(
-                        pair.name, _plate(pair), verdicts=[steps.explain(item)], is_hopeless=True
-                    )
-                found.append(item)
-                file.write(json.dumps(item.as_dict()) + "\n")
-                file.flush()
-    return found
+    items = prefetch(load, len(pairs), workers, lambda index: pairs[index].name)
+    with closing(items):
+        for pair, item in zip(pairs, items, strict=True):
+            yield _hopeless(pair, item) if isinstance(item, Exception) else item
 
 
-def _examine(config: Config, dataset: ZipDataset, index: int) -> Examination:
-    sample = steps.load(dataset, index)
-    assert sample.alignment is not None, "the dataset aligns"
+def _frames(config: Config, clips: Sequence[PlannedClip]) -> Generator[Examination, None, None]:
+    """The first frame of every clip and one from its middle."""
+    how = replace(preparing(config, align="frames"), match_exposure=False)
+    for clip in clips:
+        frames = clip.wanted.expected(clip.info) or 2
+        few = replace(clip.wanted, stride=clip.wanted.stride * max(1, frames // 2))
+        path = clip.shot.inputs()["src"]
+        try:
+            with closing(Reel(clip.shot, few, how, clip.info.time_base).run()) as reel:
+                for _, pair, item in islice(reel, _OF_A_CLIP):
+                    if isinstance(item, Exception):
+                        yield _hopeless(pair, item)
+                    else:
+                        yield _examine(config, item, clip.shot.plate.describe())
+        except BgmError as error:
+            yield _hopeless(Pair(clip.name, path, path), error)
+
+
+def _hopeless(pair: Pair, error: Exception) -> Examination:
+    return Examination(pair.name, _plate(pair), verdicts=[steps.explain(error)], is_hopeless=True)
+
+
+def _examine(config: Config, sample: Sample, plate: str | None = None) -> Examination:
+    assert sample.alignment is not None, "whoever loads aligns"
     findings = examine(as_pixels(sample.src), as_pixels(sample.bgr), sample.alignment)
     verdicts, is_hopeless = judge(
         findings, aligns=bool(config.data.align), matches=config.data.match_exposure
@@ -97,7 +134,7 @@ def _examine(config: Config, dataset: ZipDataset, index: int) -> Examination:
     height, width = sample.src.shape[1:]
     return Examination(
         name=sample.pair.name,
-        plate=_plate(sample.pair),
+        plate=plate or _plate(sample.pair),
         width=width,
         height=height,
         shift_px=sample.alignment.shift_px,

@@ -19,7 +19,8 @@ from bgm.inference.fallback import Fallback
 from bgm.inference.matting import Matting
 from bgm.outputs import LayerBuilder, PictureFolders, Sink
 from bgm.records.alignments import Alignments
-from bgm.records.directory import STATUS_FILE
+from bgm.records.record import ImageRecord
+from bgm.records.siblings import jobs_beside
 from bgm.runs import steps
 from bgm.runs.build import samples_wanted
 from bgm.runs.interruption import StopRequest
@@ -27,6 +28,7 @@ from bgm.runs.pipeline import Parts, Pipeline, Report
 from bgm.runs.reuse import Reuse
 from bgm.runs.suspects import Suspects
 from bgm.storage import is_remote, locate
+from bgm.tracking import Preview
 
 if TYPE_CHECKING:
     from bgm.runs.runner import Run
@@ -83,12 +85,17 @@ class LocalEngine:
         films = clips.sink(plan.output_dir, run.earlier)
         parts = create_parts(plan.config, run.matting, plan.build_layers, films, plan.score)
         parts = replace(parts, sample_every=max(1, run.images // max(1, parts.samples)))
+
+        def report_frame(record: ImageRecord, preview: Preview | None) -> None:
+            clips.look_at(record)
+            report(record, preview)
+
         try:
             with closing(clips.items(films)) as frames:
-                Pipeline(parts, report, stop).run(frames)
+                Pipeline(parts, report_frame, stop).run(frames)
         finally:
             films.close()
-            run.directory.tell(clips=clips.facts)
+            run.directory.tell(clips=clips.told())
 
 
 def create_parts(
@@ -151,6 +158,4 @@ def known_alignments(run: Run) -> Alignments:
     earlier = [locate(repeat)] if repeat is not None else []
     if is_remote(run.directory.path):
         earlier.append(run.directory.path)
-    if (working / STATUS_FILE).exists():
-        earlier += [path.parent for path in working.parent.glob(f"*/{STATUS_FILE}")]
-    return Alignments(working, earlier)
+    return Alignments(working, earlier + jobs_beside(working))

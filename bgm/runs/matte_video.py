@@ -15,7 +15,7 @@ from bgm.errors import ConfigError, DataError
 from bgm.inference.matting import Matting
 from bgm.records.summary import Summary
 from bgm.runs import runner
-from bgm.runs.clips import clip_path
+from bgm.runs.clip_resume import clip_path
 
 
 @dataclass(frozen=True)

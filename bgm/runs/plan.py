@@ -16,10 +16,10 @@ from bgm.errors import ConfigError, DataError
 from bgm.evaluation import Scorer
 from bgm.layers import LayerSpec
 from bgm.outputs import LayerBuilder
-from bgm.outputs.video.encoder import try_format
+from bgm.outputs.video.trial import try_format
 from bgm.records.record import ImageRecord
 from bgm.runs.build import create_edges, create_scorer, kept_layers
-from bgm.runs.clips import PlannedClip, plan_clips
+from bgm.runs.clip_plan import PlannedClip, plan_clips
 from bgm.runs.preflight import check_paths
 from bgm.storage import locate
 

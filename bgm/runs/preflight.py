@@ -15,6 +15,7 @@ from bgm.config.video import DataKind
 from bgm.data import Pair
 from bgm.data.kinds import why_missing
 from bgm.data.plates import MEDIAN
+from bgm.data.sets import why_no_part
 from bgm.data.video.plates import own_plate
 from bgm.data.video.sequence import is_pattern
 from bgm.errors import ConfigError
@@ -46,6 +47,10 @@ def check_paths(config: Config, output_dir: Path) -> None:
         if config.data.kind is DataKind.video and _is_of_clips(key, path):
             continue
         if not locate(path).exists():
+            root = config.data.root
+            named = getattr(config.data.folders, key)
+            if root is not None and Path(path) == locate(root) / named:
+                raise ConfigError(why_no_part(locate(root), key, named))
             raise ConfigError(f"data.{key}={path}: {why_missing(locate(path))}")
         if output_dir.resolve() == locate(path).resolve():
             raise ConfigError(

@@ -18,7 +18,8 @@ from bgm.outputs import output_path
 from bgm.records.atomic import PARTIAL_SUFFIX
 from bgm.records.directory import IMAGES_FILE, RUN_FILE, RunDirectory
 from bgm.records.record import ImageRecord
-from bgm.runs.clips import ClipWork, split_clips
+from bgm.runs.clip_resume import split_clips
+from bgm.runs.clips import ClipWork
 from bgm.runs.plan import Plan
 from bgm.storage import RemotePath, is_remote, list_objects, locate
 

@@ -39,7 +39,7 @@ class Reuse:
     def __init__(self, config: Config) -> None:
         settings = {k: v for k, v in vars(config.data).items() if k not in _NOT_OF_PICTURES}
         self._how = (repr(settings), config.outputs.metadata)
-        self._network = (config.precision, config.runtime.name)
+        self._network = (config.precision, config.runtime.name, repr(config.calibration))
         self._loaders = config.data.workers or helper_threads(torch.get_num_threads())
         self._lock = Lock()
         self._loading_ms = 0.0

@@ -28,14 +28,15 @@ from bgm.runs.clips import ClipWork
 from bgm.runs.engines import Engine, LocalEngine
 from bgm.runs.interruption import StopRequest
 from bgm.runs.plan import Plan, make_plan
-from bgm.runs.plates import make_plates
+from bgm.runs.plates import Stills, make_plates
 from bgm.runs.preflight import create_output_dir, warn_of_little_space
 from bgm.runs.provenance import describe
 from bgm.runs.repeat import check_same
 from bgm.runs.resume import remove_partial_files, split
 from bgm.runs.reuse import Reuse
+from bgm.runs.suspects import judge
 from bgm.storage import locate
-from bgm.tracking import Preview, RunInfo, Tracker
+from bgm.tracking import Preview, RunInfo, Tracker, import_early
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class Run:
     earlier: dict[str, list[str]]
     matting: Matting
     trackers: list[Tracker]
-    made: dict[str, list[object]]
+    made: dict[str, Stills]
     identity: str
     clips: ClipWork | None = None
     reuse: Reuse | None = None
@@ -107,6 +108,7 @@ def prepare(
         matting = matting or load_network(settings_here(config))
         take_settings_of_file(config, matting)
     plan = make_plan(config, output_dir, working)
+    import_early(config.tracking.name)
     matting = matting or load_network(settings_here(config))
     if not plan.pairs.stills():
         _check_repeats(plan, matting)
@@ -151,6 +153,8 @@ def _open(plan: Plan, matting: Matting, working: Path | None, *, console: bool) 
         if made:
             _check_repeats(plan, matting)
         pairs, done, clips = split(plan, directory, matting.checkpoint)
+        for record in done:
+            judge(record, config.suspect_above)
         overwrites = config.on_existing is OnExisting.overwrite
         earlier = directory.remember_files() if overwrites else {}
         identity = _identity(directory, config)

@@ -18,6 +18,8 @@ from bgm.records.record import ImageRecord
 
 log = logging.getLogger(__name__)
 
+_NEEDS_EYES = "needs eyes: "
+
 SUSPECTS = "suspects"
 """Folder, in a run's directory, of copies of what needs eyes."""
 
@@ -57,13 +59,11 @@ class Suspects:
         except Exception as error:  # the matte matters more than its check
             log.warning("%s is not checked: %r", record.name, error)
             return
-        record.check = replace(found, needs_eyes=found.suspicion > self.above)
-        if not record.check.needs_eyes:
-            return
-        what = f"suspicion {found.suspicion:.2f}, above {self.above:g} (suspect_above)"
-        if self.policy == "fail":
+        record.check = found
+        judge(record, self.above)
+        if self.policy == "fail" and record.check.needs_eyes:
+            what = record.remarks.pop().removeprefix(_NEEDS_EYES)
             raise BgmError(f"the matte contradicts its photograph: {what}")
-        record.remarks.append(f"needs eyes: {what}")
 
     def set_aside(self, record: ImageRecord) -> None:
         """Copy the stored layers of a matte that needs eyes to where those are, if asked for.
@@ -76,3 +76,20 @@ class Suspects:
             write_together(
                 {self.root / SUSPECTS / file: (self.root / file).read_bytes() for file in files}
             )
+
+
+def judge(record: ImageRecord, above: float) -> None:
+    """Say in a record whether its matte needs eyes, perhaps by another threshold than before.
+
+    Args:
+        record: The record; one without a check stays as it is.
+        above: From which suspicion on.
+    """
+    if record.check is None:
+        return
+    suspicion = record.check.suspicion
+    record.check = replace(record.check, needs_eyes=suspicion > above)
+    record.remarks = [remark for remark in record.remarks if not remark.startswith(_NEEDS_EYES)]
+    if record.check.needs_eyes:
+        what = f"suspicion {suspicion:.2f}, above {above:g} (suspect_above)"
+        record.remarks.append(_NEEDS_EYES + what)

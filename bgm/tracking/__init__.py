@@ -14,6 +14,7 @@ from bgm.tracking.base import (
     RunInfo,
     Tracker,
     TrackerSettings,
+    import_early,
     register_tracker,
 )
 from bgm.tracking.console import ConsoleTracker
@@ -33,5 +34,6 @@ __all__ = [
     "RunInfo",
     "Tracker",
     "TrackerSettings",
+    "import_early",
     "register_tracker",
 ]

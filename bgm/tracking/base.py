@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -138,8 +142,29 @@ TRACKERS: dict[str, Callable[[TrackerSettings], Tracker]] = {}
 """Trackers that a configuration can name, beside the run's own files and the console."""
 
 
+def import_early(name: str) -> None:
+    """Import what a tracker needs in a thread of its own, beside the loading of the network.
+
+    Whatever goes wrong with that is said where the tracker starts.
+
+    Args:
+        name: The tracker's.
+    """
+    package = getattr(TRACKERS.get(name), "package", None)
+    if package is not None and package not in sys.modules:
+        Thread(target=_import, args=(package,), name=f"import {package}").start()
+
+
+def _import(package: str) -> None:
+    with suppress(Exception):
+        import_module(package)
+
+
 def register_tracker(name: str) -> Callable[[type], type]:
-    """Register a class of trackers, made with `TrackerSettings`, as `tracking.name=<name>`."""
+    """Register a class of trackers, made with `TrackerSettings`, as `tracking.name=<name>`.
+
+    If it has an attribute `package`, that is imported early.
+    """
 
     def register(tracker: type) -> type:
         TRACKERS[name] = tracker

@@ -48,6 +48,7 @@ class ConsoleTracker:
         self._begun = 0
         self._failed: list[str] = []
         self._suspects: list[tuple[float, str]] = []
+        self._checked = 0
         self._started = time.perf_counter()
         self._said = 0.0
         self._progress = Progress(
@@ -65,6 +66,7 @@ class ConsoleTracker:
         skipped = 0
         for record in run.settled:
             skipped += record.status == "skipped"
+            self._note_suspect(record)
             if record.error is not None:
                 log.warning("%s: %s: %s", printable(record.name), record.status, record.error)
         if skipped:
@@ -82,13 +84,17 @@ class ConsoleTracker:
         if record.error is not None:
             self._failed += [name] if record.status == "failed" else []
             log.warning("%s: %s: %s", name, record.status, record.error)
-        if record.check is not None and record.check.needs_eyes:
-            self._suspects.append((record.check.suspicion, name))
+        self._note_suspect(record)
         for remark in record.remarks:
             log.info("%s: %s", name, remark)
         if record.error is None and self._progress.disable and self._is_due():
             done = f"{self._done}/{self._run.images}"
             log.info("%s %s: %s, %.2f %s/s", done, name, record.status, speed, self._run.unit)
+
+    def _note_suspect(self, record: ImageRecord) -> None:
+        self._checked += record.check is not None
+        if record.check is not None and record.check.needs_eyes:
+            self._suspects.append((record.check.suspicion, printable(record.name)))
 
     def _is_due(self) -> bool:
         """Whether a line is worth it: of every image, of frames every few seconds."""
@@ -117,7 +123,7 @@ class ConsoleTracker:
             worst = sorted(self._suspects, key=lambda one: (-one[0], one[1]))
             named = ", ".join(f"{name} ({suspicion:.2f})" for suspicion, name in worst[:_NAMED])
             more = f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
-            log.warning("these %d of %d need eyes: %s%s", len(worst), self._begun, named, more)
+            log.warning("these %d of %d need eyes: %s%s", len(worst), self._checked, named, more)
         if summary.status == "interrupted":
             log.info("the same command with on_existing=resume does what is missing")
         where = f"Files are in {printable(str(self._run.output_dir))}"

@@ -29,6 +29,8 @@ class WandbTracker:
     W&B's own environment variables win over the settings.
     """
 
+    package = "wandb"
+
     def __init__(self, settings: TrackerSettings) -> None:
         self._settings = settings
         self._done = 0
@@ -90,7 +92,7 @@ class WandbTracker:
             name = re.sub(r"[^\w.-]", "-", f"comparison-{self._settings.group}")
             artifact = wandb.Artifact(name, type="comparison")
             for file in info.files:
-                artifact.add_file(str(file))
+                artifact.add_file(str(file), name=file.relative_to(info.folder).as_posix())
             session.run.log_artifact(artifact)
         except BaseException:
             session.finish(1)

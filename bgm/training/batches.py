@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import NamedTuple
 
 import cv2
@@ -71,12 +72,20 @@ class Batches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of a step."""
+        return collate(list(self._made(step)))
+
+    def samples(self) -> Iterator[Sample]:
+        """The composites of all batches, one after the other, without end."""
+        return (sample for step in count() for sample in self._made(step))
+
+    def _made(self, step: int) -> Iterator[Sample]:
         # All ranks take the same size, so that none waits for another.
         chosen = np.random.default_rng([self._seed, step]).integers(len(self._sizes))
         size = self._sizes[int(chosen)]
-        count = max(_FEWEST, self._pixels // (size[0] * size[1]))
-        seeds = ([self._seed, step, 1 + self._rank, number] for number in range(count))
-        return collate([self._composer.make(np.random.default_rng(s), size) for s in seeds])
+        many = max(_FEWEST, self._pixels // (size[0] * size[1]))
+        for number in range(many):
+            rng = np.random.default_rng([self._seed, step, 1 + self._rank, number])
+            yield self._composer.make(rng, size)
 
 
 def batches_from(batches: Batches, first: int, end: int, workers: int) -> Iterator[Batch]:

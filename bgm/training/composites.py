@@ -72,15 +72,22 @@ class Composer:
         wanted = np.array([entry.kind == only for entry in foregrounds.entries])
         self._chances = np.cumsum(likely * wanted if wanted.any() else likely)
 
-    def make(self, rng: Generator, size: Size) -> Sample:
-        """Make one composite of the given height and width; all of it follows from `rng`."""
+    def make(self, rng: Generator, size: Size, cutout: int | None = None) -> Sample:
+        """Make one composite; all of it follows from the arguments.
+
+        Args:
+            rng: Decides everything else.
+            size: Height and width.
+            cutout: Number of the cut-out that is the first subject, if there is any; None for
+                any, or a drawn one.
+        """
         config = self._config
         spare = 2.0 if rng.random() < config.aliased else 1.0
         frame = Frame(size, int(rng.integers(len(self._backgrounds))), spare)
         scene = self._scene(rng, frame)
         plate, subject = scene, np.zeros((*size, 4), np.float32)
-        for _ in range(self._count(rng)):
-            added = self._layer(rng, frame, plate)
+        for number in range(self._count(rng)):
+            added = self._layer(rng, frame, plate, None if number else cutout)
             if rng.random() < config.shadow:
                 scene = Shadow.draw(rng).apply(scene, added[:, :, 3])
             subject = over(added, subject)
@@ -116,13 +123,18 @@ class Composer:
         matrix = window.matrix(pixels.shape[:2], frame.size, left)
         return warp(pixels, matrix, frame.size, mirror=True).astype(np.float32) / 255
 
-    def _layer(self, rng: Generator, frame: Frame, scene: Image) -> Image:
+    def _layer(
+        self, rng: Generator, frame: Frame, scene: Image, chosen: int | None = None
+    ) -> Image:
         """One subject, premultiplied, (H, W, 4)."""
-        if rng.random() < self._config.drawn:
+        if chosen is not None:
+            added = self._cutout(rng, frame, chosen)
+        elif rng.random() < self._config.drawn:
             draw = DRAWN[str(rng.choice(self._drawn))]
             added = draw(rng, self._texture(rng, frame))
         else:
-            added = self._cutout(rng, frame)
+            index = int(np.searchsorted(self._chances, rng.random() * self._chances[-1]))
+            added = self._cutout(rng, frame, min(index, len(self._foregrounds) - 1))
         if rng.random() < 0.7:
             added = Look.draw(rng, 0.5).apply_to_layer(added)
         if rng.random() < self._config.hard:
@@ -138,12 +150,13 @@ class Composer:
         picture = frame.picture if own else int(rng.integers(len(self._backgrounds)))
         return self._photograph(rng, picture, frame)
 
-    def _cutout(self, rng: Generator, frame: Frame) -> Image:
-        index = int(np.searchsorted(self._chances, rng.random() * self._chances[-1]))
-        index = min(index, len(self._foregrounds) - 1)
+    def _cutout(self, rng: Generator, frame: Frame, index: int) -> Image:
         entry = self._foregrounds.entries[index]
         whole = (entry.levels[0].height, entry.levels[0].width)
-        placement = Placement.draw(rng).grounded(whole, frame.size, entry.cut)
+        placement = Placement.draw(rng, self._config.upright)
+        if self._config.whole and rng.random() < self._config.whole:
+            placement = placement.whole(whole, frame.size)
+        placement = placement.grounded(whole, frame.size, entry.cut)
         scale = placement.scale(whole, frame.size)
         pixels, _ = self._foregrounds.level(index, scale, frame.spare)
         matrix = placement.matrix(pixels.shape[:2], frame.size)

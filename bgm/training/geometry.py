@@ -17,6 +17,9 @@ Image = NDArray[Any]
 Size = tuple[int, int]
 """Height and width."""
 
+_LEAST, _MOST = 0.4, 0.95
+"""Of the picture's width or height, what a whole subject takes up at least, and at most."""
+
 _UPRIGHT = 8.0  # degrees: one that is turned more does not stand
 
 
@@ -67,6 +70,22 @@ class Placement:
             return self
         half = self.scale(subject, picture) * subject[0] / 2 / picture[0]
         return replace(self, y=max(self.y, 1.02 - half))
+
+    def whole(self, subject: Size, picture: Size) -> Placement:
+        """The same, but made smaller or larger and moved so that all of the subject can be seen.
+
+        Args:
+            subject: Its size.
+            picture: Size of the picture.
+        """
+        turned = np.abs(self.matrix(subject, picture)[:, :2]) @ np.array(subject[::-1])
+        width, height = turned / np.array(picture[::-1])  # as parts of the picture's
+        side = self.side * float(
+            np.clip(1, _LEAST / max(width, height), _MOST / max(width, height))
+        )
+        half = side / self.side / 2 * np.array([width, height])
+        x, y = np.clip([self.x, self.y], half, 1 - half)
+        return replace(self, side=side, x=float(x), y=float(y))
 
     def scale(self, subject: Size, picture: Size) -> float:
         """The scale that this placement asks of a subject in a picture."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -11,34 +12,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgm.records.atomic import write_atomically
-from bgm.training.batches import Batches
 
 log = logging.getLogger(__name__)
 
 Pixels = NDArray[np.uint8]
 
+SHEET_FILE = "preview.png"
+"""What a sheet is called."""
+
 _TILE = 192
 _ACROSS = 3  # composites in a row, each of four pictures
 
 
-def write_sheet(path: Path, batches: Batches, count: int) -> None:
-    """Write that many composites of the first batches: source, plate, alpha, foreground.
+def write_sheet(path: Path, composites: Iterable[Sequence[Pixels]], count: int) -> None:
+    """Write the first composites: source, plate, alpha, foreground of each.
+
+    Args:
+        path: A PNG file.
+        composites: Their pictures, (H, W, 1 or 3); there may be more of them.
+        count: How many are shown.
 
     Raises:
         WriteError: It cannot be written.
     """
-    strips = [strip for _, strip in zip(range(count), _strips(batches), strict=False)]
+    strips = [strip(pictures) for pictures in islice(composites, count)]
     write_atomically(path, encode_png(arrange(strips, _ACROSS)))
-    log.info("%d composites in %s: source, plate, alpha, foreground", count, path)
-
-
-def _strips(batches: Batches) -> Iterator[Pixels]:
-    step = 0
-    while True:
-        parts = (part.permute(0, 2, 3, 1).numpy() for part in batches[step])
-        for pictures in zip(*parts, strict=True):
-            yield strip(pictures)
-        step += 1
+    log.info("%d composites in %s: source, plate, alpha, foreground", len(strips), path)
 
 
 def strip(pictures: Sequence[Pixels], side: int = _TILE) -> Pixels:

@@ -26,14 +26,13 @@ from bgm.training.loop import Duties, run_steps
 from bgm.training.networks import choose_precision, create_network
 from bgm.training.pictures import load_pictures
 from bgm.training.processes import Processes, joined
-from bgm.training.sheet import write_sheet
+from bgm.training.sheet import SHEET_FILE, write_sheet
 from bgm.training.states import STATE_FILE, read_state
 from bgm.training.trainer import Trainer
 from bgm.training.validation import Item, difference_key, make_items, validate
 
 log = logging.getLogger(__name__)
 
-SHEET_FILE = "preview.png"
 _SAME_SIGNAL_S = 2.0
 
 
@@ -102,7 +101,7 @@ class _Run:
 
     def preview(self) -> None:
         """Write a sheet of the composites that the training would begin with."""
-        write_sheet(self._folder / SHEET_FILE, self._batches(), self._config.preview)
+        write_sheet(self._folder / SHEET_FILE, self._batches().samples(), self._config.preview)
 
     def validate(self) -> None:
         """Score the checkpoint, and the best difference key, on the validation set."""

@@ -38,23 +38,75 @@ find("#score")?.addEventListener("change", (event) => {
   all(".plots").forEach((plots) => { plots.hidden = plots.dataset.score !== event.target.value; });
 });
 
-// The gallery: pictures are unpacked when they come near the window.
-const articles = all("article");
-const unpacked = new Map();
-const picturesOf = (article) => {
-  if (!unpacked.has(article)) unpacked.set(article, JSON.parse(find("script", article).textContent));
-  return unpacked.get(article);
-};
-const panel = (pictures, run, layer) => ({ source: pictures.source, truth: pictures.truth }[run] ?? pictures.panels[run]?.[layer]);
-const near = new IntersectionObserver((entries) => {
-  for (const entry of entries) {
-    if (!entry.isIntersecting) continue;
-    near.unobserve(entry.target);
-    const pictures = picturesOf(entry.target);
-    for (const img of all("img", entry.target)) img.src = panel(pictures, img.dataset.run, img.dataset.layer).data;
+// What comes near the window is told so, once.
+const hiddenRuns = new Set();
+const nearby = new Map();
+const watcher = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) {
+    if (!isIntersecting) continue;
+    watcher.unobserve(target);
+    nearby.get(target)();
+    nearby.delete(target);
   }
 }, { rootMargin: "600px" });
-articles.forEach((article) => near.observe(article));
+const whenNear = (element, act) => { nearby.set(element, act); watcher.observe(element); };
+
+// The pictures of an image: in the page, or in a file of their own beside it.
+const articles = all("article");
+const unpacked = new Map(), awaited = new Map();
+const picturesOf = (article) => unpacked.get(article);
+const arrive = (article, pictures) => {
+  unpacked.set(article, pictures);
+  for (const act of awaited.get(article) ?? []) act(pictures);
+  awaited.delete(article);
+};
+const withPictures = (article, act) => {
+  const own = find("script", article);
+  if (own && !unpacked.has(article)) unpacked.set(article, JSON.parse(own.textContent));
+  if (unpacked.has(article)) { act(unpacked.get(article)); return; }
+  if (awaited.has(article)) { awaited.get(article).push(act); return; }
+  awaited.set(article, [act]);
+  const script = document.createElement("script");
+  script.onload = () => script.remove();
+  script.onerror = () => arrive(article, { lost: article.dataset.piece, panels: runLabels.map(() => ({})) });
+  script.src = article.dataset.piece;
+  document.head.append(script);
+};
+const byPiece = new Map(articles.map((article) => [article.dataset.piece, article]));
+const piece = (path, pictures) => arrive(byPiece.get(path), pictures); // such files call it
+const panel = (pictures, run, layer) => ({ source: pictures.source, truth: pictures.truth }[run] ?? pictures.panels[run]?.[layer]);
+
+// The gallery: a strip for each image, its pictures shown when they come near the window.
+const element = (name, attributes, ...children) => {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) if (value !== undefined) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+};
+const picture = (run, layer, alt) => element("button", { type: "button", "data-run": run < 0 ? undefined : run, "data-layer": layer[0] },
+  element("img", { "data-run": layer[1] ?? run, "data-layer": layer[2] ?? layer[0], alt }));
+const fill = (article, pictures) => {
+  const name = article.dataset.name, strip = find(".strip", article);
+  const none = (text) => element("span", { class: "none" }, text);
+  const first = element("div", { class: "pair" }, pictures.source ? picture(-1, ["source", "source", "source"], `the photograph ${name}`)
+    : none(pictures.lost ? `${pictures.lost} is not beside this page` : "the photograph is no longer there"));
+  if (pictures.truth) first.append(picture(-1, ["source", "truth", "alpha"], `the true alpha of ${name}`));
+  strip.append(element("figure", {}, first, element("figcaption", {}, pictures.truth ? "source, true alpha" : "source")));
+  pictures.panels.forEach((layers, run) => {
+    const pair = ["cutout", "alpha"].map((layer) => (layers[layer] ? picture(run, [layer], `${layer} of ${name} in ${runLabels[run]}`) : none(`no ${layer}`)));
+    const figure = element("figure", { "data-run": run }, element("div", { class: "pair" }, ...pair), element("figcaption", {}, runLabels[run]));
+    figure.hidden = hiddenRuns.has(run);
+    strip.append(figure);
+  });
+};
+const reveal = (article) => withPictures(article, (pictures) => {
+  if (article.dataset.piece) fill(article, pictures);
+  for (const img of all("img", article)) img.src = panel(pictures, img.dataset.run, img.dataset.layer).data;
+});
+articles.forEach((article) => {
+  if (!article.dataset.piece) withPictures(article, (pictures) => fill(article, pictures));
+  whenNear(article, () => reveal(article));
+});
 find("#order")?.addEventListener("change", (event) => {
   const byName = (a, b) => a.dataset.name.localeCompare(b.dataset.name, undefined, { numeric: true });
   const byDifference = (a, b) => b.dataset.difference - a.dataset.difference || byName(a, b);
@@ -143,19 +195,20 @@ const flicker = (on) => {
   place();
 };
 const step = (by) => {
-  const shown = all("article").filter((article) => !article.hidden);
-  view.article = shown[(shown.indexOf(view.article) + by + shown.length) % shown.length];
-  view.fitted = true;
-  show();
+  const shown = all("article").filter((article) => !article.hidden), from = view.article;
+  const next = shown[(shown.indexOf(from) + by + shown.length) % shown.length];
+  withPictures(next, () => {
+    if (view.article === from) { Object.assign(view, { article: next, fitted: true }); show(); }
+  });
 };
-const openAt = (article, run, layer) => {
-  const withPictures = picturesOf(article).panels.flatMap((layers, index) => (Object.keys(layers).length ? [index] : []));
-  const left = run === "source" ? (withPictures[0] ?? "source") : Number(run);
-  const right = withPictures.find((index) => index !== left) ?? "source";
-  Object.assign(view, { article, layer: layer === "source" ? "cutout" : layer, left, right, split: 0.5, fitted: true });
-  viewer.showModal();
+const openAt = (article, run, layer, chosen = {}) => withPictures(article, (pictures) => {
+  const matted = pictures.panels.flatMap((layers, index) => (Object.keys(layers).length ? [index] : []));
+  const left = run === "source" ? (matted[0] ?? "source") : Number(run);
+  const right = matted.find((index) => index !== left) ?? "source";
+  Object.assign(view, { article, layer: layer === "source" ? "cutout" : layer, left, right, split: 0.5, fitted: true }, chosen);
+  if (!viewer.open) viewer.showModal();
   show();
-};
+});
 for (const select of [find("#left"), find("#right")]) {
   select.append(...runLabels.map((name, index) => new Option(name, index)), new Option("source", "source"), new Option("true alpha", "truth"));
   select.addEventListener("change", () => { view[select.id] = Number.isNaN(Number(select.value)) ? select.value : Number(select.value); show(); });

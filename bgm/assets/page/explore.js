@@ -2,7 +2,6 @@
 const data = JSON.parse(find("#data").textContent);
 const SYMBOLS = ["M-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0", "M-5 -5H5V5H-5Z", "M0 -6L6 5H-6Z", "M0 -7L7 0L0 7L-7 0Z", "M-6 -5H6L0 6Z", "M-2 -6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z"];
 const COLOURS = 8; // --c0 to --c7 in the styles
-const hiddenRuns = new Set();
 const svgElement = (name, attributes, text) => {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
@@ -102,7 +101,7 @@ const drawImages = () => {
 };
 const openByName = (name, left, right) => {
   const article = articles.find((one) => one.dataset.name === name);
-  if (article) { openAt(article, left, "alpha"); Object.assign(view, { left, right }); show(); }
+  if (article) openAt(article, left, "alpha", { left, right });
 };
 
 // The worst images of each run, by a figure or by how much worse than the reference they are.
@@ -122,18 +121,13 @@ const drawWorst = () => {
     row.className = "worst";
     for (const one of rated.sort((a, b) => b.by - a.by).slice(0, 6)) {
       const article = articles.find((other) => other.dataset.name === one.name);
-      const pictures = article && picturesOf(article), button = document.createElement("button");
-      const text = `${one.name} ${relative ? "+" : ""}${short(one.by)}`;
-      button.type = "button";
-      const picture = pictures?.panels[number]?.alpha?.data ?? pictures?.panels[number]?.cutout?.data;
-      if (picture) {
-        const img = new Image();
-        img.alt = "";
-        img.src = picture;
-        button.append(img);
+      const button = element("button", { type: "button" }, `${one.name} ${relative ? "+" : ""}${short(one.by)}`);
+      if (article) {
+        const img = element("img", { alt: "" });
+        button.prepend(img);
+        whenNear(button, () => withPictures(article, ({ panels }) => { img.src = (panels[number]?.alpha ?? panels[number]?.cutout)?.data ?? ""; }));
+        button.addEventListener("click", () => withPictures(article, ({ truth }) => openByName(one.name, number, relative ? reference : truth ? "truth" : reference)));
       }
-      button.append(text);
-      button.addEventListener("click", () => openByName(one.name, number, relative ? reference : pictures?.truth ? "truth" : reference));
       row.append(button);
     }
     box.append(heading, row);
@@ -187,9 +181,8 @@ const recall = () => {
   if (!article) return;
   const number = (text) => { const at = data.runs.findIndex((run) => run.name === text); return at < 0 ? text : at; };
   const runs = ["left", "right"].map((side) => number(state.get(side))).map((run) => (typeof run === "number" || ["source", "truth"].includes(run) ? run : 0));
-  if (!viewer.open) openAt(article, runs[0], state.get("layer") ?? "cutout");
-  Object.assign(view, { article, left: runs[0], right: runs[1], layer: ["cutout", "alpha", "heat"].includes(state.get("layer")) ? state.get("layer") : "cutout" });
-  show();
+  const layer = ["cutout", "alpha", "heat"].includes(state.get("layer")) ? state.get("layer") : "cutout";
+  openAt(article, runs[0], layer, { left: runs[0], right: runs[1] });
 };
 viewer.addEventListener("close", remember);
 addEventListener("hashchange", recall);

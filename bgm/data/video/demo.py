@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 from bgm.data.decode import read_alpha, read_image
 from bgm.data.pixels import to_uint8
 from bgm.data.video.library import load_av
-from bgm.locations import demo_path
+from bgm.locations import cache_folder, demo_path
 
 FRAMES, RATE = 75, Fraction(25)
 SIZE = (960, 540)
@@ -35,11 +33,7 @@ _SEED = 20
 
 def demo_folder() -> Path:
     """Where the demo clip is kept once it is made."""
-    if sys.platform == "win32":
-        cache = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    else:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "bgm" / f"demo-video-{_VERSION}"
+    return cache_folder() / f"demo-video-{_VERSION}"
 
 
 def demo_file(part: str) -> Path:

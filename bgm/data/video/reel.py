@@ -9,16 +9,22 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bgm.data.align import align_background
 from bgm.data.datasets import Sample, match_size
+from bgm.data.exposure import match_exposure
 from bgm.data.metadata import Metadata
 from bgm.data.pairs import Pair
 from bgm.data.pixels import Pixels, as_pixels, as_tensor
+from bgm.data.residual import CHECK_SIDE
+from bgm.data.shrink import shrink
 from bgm.data.video.clip import Frame, Range
 from bgm.data.video.find import Shot
 from bgm.errors import DataError
 from bgm.records.fingerprints import fingerprint
-from bgm.records.record import Alignment
+from bgm.records.record import Alignment, Exposure
 from bgm.records.timing import Timer
 
 ALIGN = ("off", "clip", "frames")
@@ -33,11 +39,16 @@ class Preparing:
         align: One of `ALIGN`. A plate that moves is always aligned frame by frame.
         resize_background: Whether a plate of another size is resized to its frames'.
         metadata: Whether frames say of themselves what pictures do.
+        match_exposure: Whether a plate is brought to its frames' exposure, as often as it would be
+            aligned.
+        check_every: Every how manyth frame has small versions to check its matte by; 0 for none.
     """
 
     align: str = "off"
     resize_background: bool = False
     metadata: bool = True
+    match_exposure: bool = False
+    check_every: int = 0
 
 
 _TAKEN = DataError("its pixels are in the sample")
@@ -64,6 +75,8 @@ class Reel:
         self._plates = _Plates(shot, wanted, preparing)
         self._base = base
         self._first: int | None = None
+        self._check_every = preparing.check_every
+        self._count = 0
 
     def run(self) -> Generator[tuple[Frame, Pair, Sample | Exception], None, None]:
         """The frames, one by one: without their pixels, which are in the sample beside them.
@@ -108,27 +121,40 @@ class Reel:
             raise DataError(f"its plate: {plate}")
         src = as_tensor(frame.pixels)
         with Timer() as aligning:
-            bgr, alignment = self._plates.fit(src, plate)
+            bgr, alignment, exposure = self._plates.fit(src, plate)
         return Sample(
             pair=pair,
             src=src,
             bgr=bgr,
             alignment=alignment,
             load_ms=load_ms,
-            align_ms=aligning.ms if alignment is not None else None,
+            align_ms=aligning.ms if alignment or exposure else None,
             started=started,
             inputs=self._inputs,
             remarks=() if frame.remark is None else (frame.remark,),
             metadata=self._metadata,
+            exposure=exposure,
+            small=self._small(src, bgr),
             truth=true or None,
             seconds=(frame.time - self._first) * self._base,
         )
+
+    def _small(self, src: Any, bgr: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+        """Small versions of a frame and its plate, of every so manyth."""
+        self._count += 1
+        if not self._check_every or (self._count - 1) % self._check_every:
+            return None
+        return shrink(as_pixels(src), CHECK_SIDE), shrink(as_pixels(bgr), CHECK_SIDE)
 
 
 def _true(kind: str, frame: Frame | None) -> Pixels | Exception:
     if frame is None:
         return DataError(f"the true {kind} has fewer frames than the clip")
     return frame.pixels
+
+
+Fitted = tuple[Any, Alignment | None, Exposure | None]
+"""A plate as it goes with a frame, and what was done to it."""
 
 
 class _Plates:
@@ -139,7 +165,7 @@ class _Plates:
         self._preparing = preparing
         self._frames = shot.plate.frames(wanted)
         self._per_frame = preparing.align == "frames" or shot.plate.moves
-        self._kept: tuple[Any, Alignment | None] | None = None
+        self._kept: Fitted | None = None
 
     def next(self) -> Pixels | Exception:
         """The plate of the next frame, as it is."""
@@ -148,7 +174,7 @@ class _Plates:
             return DataError(f"{self._shot.plate.describe()} has fewer frames than the clip")
         return plate
 
-    def fit(self, src: Any, plate: Pixels) -> tuple[Any, Alignment | None]:
+    def fit(self, src: Any, plate: Pixels) -> Fitted:
         """The plate as it goes with a frame: once for the clip, or for each frame."""
         if self._kept is not None and self._kept[0].shape == src.shape:
             return self._kept
@@ -162,11 +188,14 @@ class _Plates:
         if self._preparing.align != "off":
             aligned, alignment = align_background(as_pixels(src), as_pixels(bgr))
             bgr = as_tensor(aligned)
+        exposure = None
+        if self._preparing.match_exposure:
+            matched, exposure = match_exposure(as_pixels(src), as_pixels(bgr))
+            bgr = as_tensor(matched)
+        fitted = bgr, alignment, exposure
         if not self._per_frame:
-            self._kept = bgr, alignment
-        elif self._preparing.align == "off" and not self._shot.plate.moves:
-            self._kept = bgr, None
-        return bgr, alignment
+            self._kept = fitted
+        return fitted
 
     def close(self) -> None:
         """Let go of the plate's file."""

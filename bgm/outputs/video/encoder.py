@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import uuid
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
@@ -19,14 +18,12 @@ import numpy as np
 from bgm.config.video import VideoFormat
 from bgm.data.video.clip import ClipInfo
 from bgm.data.video.library import ACCURATE, BICUBIC, FULL_CHROMA_IN, load_av
-from bgm.errors import BgmError, ConfigError, WriteError, write_error
+from bgm.errors import WriteError, write_error
 from bgm.layers import Pixels
 from bgm.outputs.video.sound import Sound
 from bgm.records.atomic import PARTIAL_SUFFIX, in_words
 
 _MUXERS = {"mkv": "matroska", "mka": "matroska", "m4v": "mp4", "ts": "mpegts"}
-_TRIAL = (144, 256)  # height and width that every encoder takes
-_TRIAL_FRAMES = 4  # libx265 fails now and then with fewer
 _BT709, _SRGB_MATRIX = 1, 0
 _LIMITED, _FULL = 1, 2
 _SOURCES = {
@@ -304,34 +301,6 @@ class VideoEncoder:
         except ValueError as error:
             self.error = self.error or str(error)
             raise WriteError(f"{self.plan.path} cannot be encoded: {error}") from error
-
-
-def try_format(key: str, form: VideoFormat, channels: int, bits: int) -> None:
-    """Encode a few small frames, so that what cannot work is refused before any work.
-
-    Args:
-        key: The setting that chose the format, for the message.
-        form: The format.
-        channels: Of the layer that is to be stored.
-        bits: Of its channels.
-
-    Raises:
-        ConfigError: This build of FFmpeg, this machine or the format's file cannot do it.
-    """
-    shape = (*_TRIAL, channels)[: 2 if channels == 1 else 3]
-    pixels = np.zeros(shape, np.uint8 if bits == 8 else np.uint16)
-    info = ClipInfo(_TRIAL[::-1], Fraction(25), Fraction(1, 25))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"trial.{form.extension}"
-        encoder = VideoEncoder(FilePlan(path, form, info, None, None))
-        try:
-            for time in range(_TRIAL_FRAMES):
-                encoder.write(pixels, time, 1)
-            encoder.finish_writing(whole=True)
-        except (BgmError, KeyError, TypeError) as error:
-            encoder.abandon()
-            reason = str(error).replace(f"{path} cannot be ", "").replace(str(path), "")
-            raise ConfigError(f"{key} does not work here: {reason}") from None
 
 
 def _is_rgb(pixel_format: str) -> bool:
