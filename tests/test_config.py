@@ -70,7 +70,7 @@ PATHS_OF_A_RUN = [key for key in PATHS if key in dict(flatten(RUN))]
         ),
         (["refine.threshold=1.5"], "refine.threshold=1.5: must be from 0 to 1"),
         (["refine.kernel_size=5"], "refine.kernel_size=5: must be 1 or 3"),
-        (["precision=float8"], "expected one of [float32, bfloat16, float16]"),
+        (["precision=float8"], "expected one of [float32, bfloat16, float16, int8]"),
         (["on_existing=ask"], "expected one of [error, resume, skip, overwrite]"),
         (["data.workers=0"], "data.workers=0: must be 1 or more"),
         (["data.unmatched=drop"], "expected one of [error, skip]"),
