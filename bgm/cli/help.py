@@ -29,7 +29,7 @@ _WIDEST = 120
 _DESCRIBED = ("experiment", "preset")
 """Groups of which each choice is told in a line, for they set many things at once."""
 
-_FILES_AT_THE_TOP = ("comparing", "sweeping", "checking", "application")
+_FILES_AT_THE_TOP = ("comparing", "sweeping", "checking", "calibrating", "application")
 
 _USAGE = """\
 {name} key=value ...            settings are written so; group=choice takes a whole file of them
