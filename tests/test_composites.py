@@ -14,7 +14,7 @@ from bgm.config.training import CompositeConfig
 from bgm.networks import MattingRefine
 from bgm.training.camera import Blur, Look, Shadow, Shot
 from bgm.training.composites import Composer, match_colours
-from bgm.training.forward import pass_clamp, refine_chosen
+from bgm.training.forward import refine_chosen
 from bgm.training.geometry import Placement, Shake, warp
 from bgm.training.procedural import DRAWN
 from bgm.training.schedule import Schedule
@@ -135,15 +135,6 @@ def test_the_rate_rises_stays_and_falls():
     assert rates[9:80] == [1.0] * 71
     assert rates[80:] == sorted(rates[80:], reverse=True)
     assert rates[-1] == pytest.approx(0.1)
-
-
-def test_a_clamp_lets_gradients_pass():
-    x = torch.tensor([-3.7, 0.4, 17.3], requires_grad=True)
-    clamped = pass_clamp(x)
-    assert clamped.tolist() == [0, pytest.approx(0.4), 1]
-    clamped.sum().backward()
-    assert x.grad is not None
-    assert x.grad.tolist() == [1, 1, 1]
 
 
 def test_the_refiner_is_trained_as_it_is_used():
