@@ -7,7 +7,7 @@ import json
 import logging
 import statistics
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -259,21 +259,27 @@ def _print(config: BenchmarkConfig, report: Report, machine: dict[str, Any]) -> 
             table.add_row(what, _spread(ours), _spread(theirs), factor, speed, peak)
     if report.figures:
         console.print(table)
-    if report.steps:
-        table = Table("step", title="one image, alone: ms, the median, then the extremes")
-        table.add_column("ms", justify="right")
-        table.add_column("", justify="right")
-        for step in report.steps:
-            spread = f"{step.low_ms:.1f}-{step.high_ms:.1f}"
-            table.add_row(step.step, f"{step.median_ms:.1f}", spread)
-        console.print(table)
-    if report.codecs:
-        table = Table("codec", title="one image, one thread")
-        table.add_column("ms", justify="right")
-        table.add_column("kB", justify="right")
-        for codec in report.codecs:
-            table.add_row(codec.what, f"{codec.ms:.1f}", f"{codec.kilobytes:.0f}")
-        console.print(table)
+    steps = [
+        (step.step, f"{step.median_ms:.1f}", f"{step.low_ms:.1f}-{step.high_ms:.1f}")
+        for step in report.steps
+    ]
+    codecs = [(codec.what, f"{codec.ms:.1f}", f"{codec.kilobytes:.0f}") for codec in report.codecs]
+    for headings, title, rows in (
+        (("step", "ms", ""), "one image, alone: ms, the median, then the extremes", steps),
+        (("codec", "ms", "kB"), "one image, one thread", codecs),
+    ):
+        if rows:
+            console.print(_table(headings, title, rows))
+
+
+def _table(headings: Sequence[str], title: str, rows: Iterable[Sequence[str]]) -> Table:
+    """A table of names on the left and figures on the right."""
+    table = Table(headings[0], title=title)
+    for heading in headings[1:]:
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _spread(figures: Figures | None) -> str:

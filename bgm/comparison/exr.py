@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bgm.data.colour import encode
 from bgm.errors import DataError
 from bgm.storage import local_copy
 
@@ -39,11 +39,5 @@ def read_exr(path: Path) -> NDArray[np.uint8]:
         if header.get("bgm:alpha") == "premultiplied":
             pixels[:, :, :3] /= np.maximum(pixels[:, :, 3:], np.float32(1e-4))
         if header.get("bgm:transfer") == "linear":
-            pixels[:, :, :3] = _to_srgb(pixels[:, :, :3])
+            pixels[:, :, :3] = encode(pixels[:, :, :3])
     return np.asarray((pixels * 255 + 0.5).clip(0, 255), np.uint8)
-
-
-def _to_srgb(linear: NDArray[Any]) -> NDArray[Any]:
-    """Put the curve of sRGB (IEC 61966-2-1, in two pieces) onto linear light."""
-    linear = linear.clip(0, 1)
-    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)

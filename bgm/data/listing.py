@@ -13,7 +13,7 @@ from bgm.storage import RemotePath
 
 
 class ImageFiles(Mapping[str, list[Path]]):
-    """ImageFiles by name: the path relative to a folder, without extension, with forward slashes.
+    """Image files by name: the path relative to a folder, without extension, with forward slashes.
 
     There is more than one file of a name where only the extension differs. Paths are made when
     they are asked for; held are their names, and what a listing told of remote ones.
@@ -32,7 +32,7 @@ class ImageFiles(Mapping[str, list[Path]]):
     def add(self, path: Path) -> None:
         """Add a file, which lies under the root."""
         relative, suffix = path.relative_to(self._root).as_posix(), path.suffix
-        name = unicodedata.normalize("NFC", relative.removesuffix(suffix))
+        name = _name(relative, suffix)
         index = len(self._rests)
         if name in self._at:
             self._more.setdefault(name, []).append(index)
@@ -98,5 +98,8 @@ class Listing:
 
 def name_of(path: Path, root: Path) -> str:
     """The name of an image: one for each spelling of accents, which systems store differently."""
-    name = path.relative_to(root).with_suffix("").as_posix()
-    return unicodedata.normalize("NFC", name)
+    return _name(path.relative_to(root).as_posix(), path.suffix)
+
+
+def _name(relative: str, suffix: str) -> str:
+    return unicodedata.normalize("NFC", relative.removesuffix(suffix))

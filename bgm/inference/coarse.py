@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bgm.networks import CoarseNetwork, CoarseOutput, split_output
+from bgm.networks import CoarseNetwork, CoarseOutput, run_coarse, split_output
 
 EXAMPLE = (1, 6, 272, 480)
 """Shape of a typical input."""
@@ -27,9 +27,7 @@ class _Parts(nn.Module):
 
     def join(self, photos: Tensor) -> Tensor:
         """All channels that leave the decoder, (B, 37, h, w)."""
-        features = self.backbone(photos)
-        output: Tensor = self.decoder(self.aspp(features.sixteenth), features)
-        return output
+        return run_coarse(self.backbone, self.aspp, self.decoder, photos)
 
 
 class CoarseModule(_Parts):

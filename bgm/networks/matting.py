@@ -88,15 +88,14 @@ class CoarseNetwork(nn.Module):
         """Run the coarse network on source and background, (B, 6, H, W)."""
         if self.runtime is not None:
             return self.runtime(photos)
-        return run_coarse(self.backbone, self.aspp, self.decoder, photos)
+        return split_output(run_coarse(self.backbone, self.aspp, self.decoder, photos))
 
 
-def run_coarse(
-    backbone: nn.Module, aspp: nn.Module, decoder: nn.Module, photos: Tensor
-) -> CoarseOutput:
-    """Run the parts of the coarse network on source and background, (B, 6, H, W)."""
+def run_coarse(backbone: nn.Module, aspp: nn.Module, decoder: nn.Module, photos: Tensor) -> Tensor:
+    """All channels that leave the decoder, (B, 37, H, W), for both photos, (B, 6, H, W)."""
     features = backbone(photos)
-    return split_output(decoder(aspp(features.sixteenth), features))
+    output: Tensor = decoder(aspp(features.sixteenth), features)
+    return output
 
 
 def split_output(output: Tensor) -> CoarseOutput:
