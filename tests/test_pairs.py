@@ -138,7 +138,7 @@ def test_what_pillow_reads_is_a_photograph(src, bgr, extension):
 
 
 def test_what_looks_like_a_photograph_is_named_once_with_what_helps(src, bgr, caplog):
-    touch(src, "a/3.HEIC", "a/4.heic", "b.c/5.CR2", "6.nef", "7.exr", "8.psd", "Thumbs.db", "x.txt")
+    touch(src, "a/3.HEIC", "a/4.heic", "b.c/5.CR2", "6.nef", "7.dpx", "8.psd", "Thumbs.db", "x.txt")
     touch(src, "1.CR2", "a/1.psd")  # beside the picture made from them
     assert len(find_pairs(src, bgr).pairs) == 4
     said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
@@ -146,7 +146,7 @@ def test_what_looks_like_a_photograph_is_named_once_with_what_helps(src, bgr, ca
         "left out: 3.HEIC, 4.heic (a HEIC photograph, which is not read here; save it as JPEG or "
         "PNG)",
         "left out: 6.nef, 5.CR2 (a raw photograph; develop it first, to TIFF, PNG or JPEG)",
-        "left out: 7.exr (a picture of a film pipeline; save it as PNG or TIFF of 16 bits)",
+        "left out: 7.dpx (a picture of a film pipeline; save it as EXR, or PNG or TIFF of 16 bits)",
         "left out: 8.psd (a document with layers; export it as TIFF or PNG)",
     ]
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageCms
 from test_decode import HEIGHT, WIDTH, orient
 
-from bgm.data import read_alpha, read_image
+from bgm.data import colour, read_alpha, read_image
 from bgm.data.colour import adobe_rgb
 from bgm.data.decode import decode
 from bgm.errors import DataError
@@ -167,6 +167,59 @@ def test_a_profile_is_converted_at_16_bits(tmp_path):
     shallow = Image.fromarray(np.rint(deep / 257).astype(np.uint8))
     shallow.save(tmp_path / "a.png", icc_profile=adobe_rgb())
     np.testing.assert_allclose(decoded * 255, read_image(tmp_path / "a.png"), atol=1.6)
+
+
+def test_a_profile_made_of_tables_keeps_the_depth(tmp_path):
+    """What says the same as Adobe RGB's curves and matrix, by a table of XYZ."""
+    ramp = np.arange(30000, 30000 + HEIGHT * WIDTH).astype(np.uint16).reshape(HEIGHT, WIDTH, 1)
+    deep = np.concatenate([ramp, ramp // 2, 65535 - ramp], 2)
+    decoded = []
+    for name, profile in (("tables", as_tables(adobe_rgb())), ("matrix", adobe_rgb())):
+        path = tmp_path / f"{name}.tif"
+        decoded.append(read_image(write_tiff(path, deep, 2, tags={34675: (7, list(profile))})))
+    tables, matrix = decoded
+    assert tables.dtype == np.float32
+    assert len(np.unique(tables[..., 2])) > 500
+    np.testing.assert_allclose(tables * 255, matrix * 255, atol=1)
+    grey = write_tiff(tmp_path / "grey.tif", deep[..., :1], 1, tags={34675: (7, list(grey_lab()))})
+    assert len(np.unique(read_image(grey))) > 500
+
+
+def as_tables(profile: bytes) -> bytes:
+    """The matrix and the curve of a profile as its tag A2B0: tables of 16 bits (lut16Type)."""
+    tags = colour._tags(profile)
+    columns = [struct.unpack(">3i", tags[name][8:20]) for name in (b"rXYZ", b"gXYZ", b"bXYZ")]
+    gamma = struct.unpack_from(">H", tags[b"rTRC"], 12)[0] / 256
+    corners = np.stack(np.meshgrid([0, 1], [0, 1], [0, 1], indexing="ij"), -1).reshape(-1, 3)
+    xyz = np.rint(corners @ (np.array(columns) / 65536) * 32768)
+    curve = np.rint(np.linspace(0, 1, 1024) ** gamma * 65535)
+    lut = b"mft2\0\0\0\0" + bytes([3, 3, 2, 0])
+    lut += struct.pack(">9i", *(np.eye(3) * 65536).astype(int).ravel()) + struct.pack(
+        ">HH", 1024, 2
+    )
+    numbers = np.concatenate([curve, curve, curve, xyz.ravel(), [0, 65535] * 3])
+    return of_tags(profile, {b"A2B0": lut + numbers.astype(">u2").tobytes()})
+
+
+def grey_lab() -> bytes:
+    """A profile of grey by a table alone: L* from 0 to 100, without a tone curve."""
+    lut = b"mft2\0\0\0\0" + bytes([1, 3, 2, 0])
+    lut += struct.pack(">9iHH", *(np.eye(3) * 65536).astype(int).ravel(), 2, 2)
+    numbers = [0, 65535, 0, 32768, 32768, 65280, 32768, 32768] + [0, 65535] * 3
+    head = bytearray(adobe_rgb())
+    head[16:24] = b"GRAYLab "
+    return of_tags(bytes(head), {b"A2B0": lut + np.array(numbers, ">u2").tobytes()})
+
+
+def of_tags(profile: bytes, new: dict[bytes, bytes]) -> bytes:
+    """A profile with a name and white as another, and with other tags."""
+    old = colour._tags(profile)
+    tags = {name: old[name] for name in (b"desc", b"cprt", b"wtpt")} | new
+    table, body, at = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
+    for name, data in tags.items():
+        table += struct.pack(">4sII", name, at + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    return struct.pack(">I", at + len(body)) + profile[4:128] + table + body
 
 
 def test_an_srgb_profile_changes_nothing_at_16_bits(tmp_path, deep):

@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 from PIL import Image
 
-from bgm.comparison.exr import EXR, read_exr
 from bgm.comparison.finished import FinishedRun
 from bgm.data import read_alpha, read_image, to_uint8
 from bgm.data.decode import MAX_PIXELS
+from bgm.data.exr import EXR, open_exr, read_channels
 from bgm.data.kinds import is_film
 from bgm.errors import BgmError, DataError
 from bgm.records.fingerprints import fingerprint
@@ -77,8 +77,8 @@ def _is_film(path: Path) -> bool:
 def read_picture(path: Path, *, keep_alpha: bool = False) -> Image.Image | None:
     """An image; None, with a word in the log, if it is gone or cannot be read."""
     try:
-        if path.suffix == EXR:
-            return Image.fromarray(read_exr(path))
+        if keep_alpha and path.suffix == EXR:
+            return _read_exr(path)
         if keep_alpha:
             with local_copy(path) as file, Image.open(file) as image:
                 if image.width * image.height > MAX_PIXELS:
@@ -90,12 +90,18 @@ def read_picture(path: Path, *, keep_alpha: bool = False) -> Image.Image | None:
         return None
 
 
+def _read_exr(path: Path) -> Image.Image:
+    colours = Image.fromarray(to_uint8(read_image(path)))
+    with local_copy(path) as file:
+        channels = read_channels(open_exr(file))
+    if "A" in channels:
+        colours.putalpha(Image.fromarray(to_uint8(channels["A"].clip(0, 1))))
+    return colours
+
+
 def read_matte(path: Path) -> Image.Image | None:
     """An alpha matte, grey; None, with a word in the log, if it is gone or cannot be read."""
     try:
-        if path.suffix == EXR:
-            layer = Image.fromarray(read_exr(path))
-            return layer.getchannel(layer.getbands()[-1])
         return Image.fromarray(read_alpha(path))
     except BgmError as error:
         log.info("not in the gallery: %s", error)

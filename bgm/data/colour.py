@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms
+from scipy.ndimage import map_coordinates
 
-from bgm.data.pixels import Pixels, to_uint8
+from bgm.data.pixels import Pixels
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ D65 = (0.3127, 0.3290)
 _BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 )
+_GRID = 5  # levels of 255 between the colours that a profile made of tables is asked for
 _USUAL_GAMMA = 1 / 2.2
 _SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
@@ -108,8 +110,8 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 def unit_to_srgb(pixels: Unit, profile: bytes, *, grey: bool = False) -> Pixels:
     """Convert deep pixels by their profile, at their depth.
 
-    Profiles that are tables, not curves and a matrix, are applied at 8 bits, for which alone there
-    is a library here; the log says so.
+    Profiles that are tables, not curves and a matrix, are known from the 8 bits of the library that
+    applies them; between those values the result is continuous.
 
     Args:
         pixels: (H, W, 3), float32 in [0, 1].
@@ -117,7 +119,7 @@ def unit_to_srgb(pixels: Unit, profile: bytes, *, grey: bool = False) -> Pixels:
         grey: Whether they come from a greyscale file; all channels are the same.
 
     Returns:
-        (H, W, 3), float32 in [0, 1]; or uint8.
+        (H, W, 3), float32 in [0, 1].
     """
     tags = _tags(profile)
     if grey and b"kTRC" in tags:
@@ -128,16 +130,35 @@ def unit_to_srgb(pixels: Unit, profile: bytes, *, grey: bool = False) -> Pixels:
         columns = [struct.unpack(">3i", tags[name][8:20]) for name in names[3:]]
         to_xyz = np.array(columns, np.float32).T / 65536
         return encode((linear @ (_XYZ_TO_SRGB @ to_xyz).T).astype(np.float32))
-    log.warning("a colour profile made of tables is applied at 8 bits")
-    image = Image.fromarray(to_uint8(pixels))
-    return np.array(to_srgb(image.convert("L") if grey else image, profile))
+    return _by_table(pixels[..., :1] if grey else pixels, profile)
 
 
-def encode(linear: Unit) -> Unit:
+def _by_table(pixels: Unit, profile: bytes) -> Unit:
+    """Convert by what the profile makes of a grid of colours, or of the 256 greys."""
+    places = np.arange(0, 256, 1 if pixels.shape[-1] == 1 else _GRID, dtype=np.uint8)
+    if pixels.shape[-1] == 1:
+        table = np.asarray(to_srgb(Image.fromarray(places[None]), profile))[0]
+    else:
+        colours = np.stack(np.meshgrid(places, places, places, indexing="ij"), -1)
+        image = Image.fromarray(colours.reshape(1, -1, 3))
+        table = np.asarray(to_srgb(image, profile)).reshape(colours.shape)
+    at = np.moveaxis(pixels, -1, 0) * np.float32(len(places) - 1)
+    unit = table.astype(np.float32) / 255
+    channels = [map_coordinates(unit[..., i], at, order=1, mode="nearest") for i in range(3)]
+    return np.stack(channels, -1)
+
+
+def encode(linear: NDArray[Any]) -> Unit:
     """The sRGB curve: linear light to [0, 1], clipped."""
     clipped = linear.clip(0, 1)
     curved = 1.055 * np.power(clipped, 1 / 2.4) - 0.055
     return np.where(clipped <= 0.0031308, clipped * 12.92, curved).astype(np.float32)
+
+
+def decode(encoded: NDArray[Any]) -> NDArray[Any]:
+    """Linear light of values in [0, 1] with the curve of sRGB (IEC 61966-2-1, in two pieces)."""
+    low, high = encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4
+    return np.where(encoded <= 0.04045, low, high).astype(encoded.dtype)
 
 
 def lab_to_srgb(lab: Unit) -> Unit:

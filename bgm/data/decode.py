@@ -15,7 +15,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from bgm.data import colour, tiff
+from bgm.data import colour, exr, tiff
 from bgm.data.long_texts import without_long_texts
 from bgm.data.pixels import Pixels, to_uint8, upright
 from bgm.data.png_colour import said_by_png
@@ -57,7 +57,7 @@ def decode(path: Path, max_pixels: int = MAX_PIXELS) -> Decoded:
     channel is dropped; greyscale, palette and CMYK images become RGB.
 
     Args:
-        path: A JPEG, PNG, WebP, TIFF or BMP file, or whatever else Pillow reads.
+        path: A JPEG, PNG, WebP, TIFF, BMP or OpenEXR file, or whatever else Pillow reads.
         max_pixels: An image that claims to have more is refused before memory is taken for it.
 
     Returns:
@@ -67,6 +67,9 @@ def decode(path: Path, max_pixels: int = MAX_PIXELS) -> Decoded:
         DataError: The file is missing, not readable, not an image or too large.
     """
     with _explained(path), local_copy(path) as file:
+        if file.suffix.lower() == exr.EXR:
+            opened = _opened_exr(file, max_pixels)
+            return Decoded(*exr.to_srgb(opened, exr.read_channels(opened)))
         deep = _deep_tiff(file, max_pixels)
         if deep is not None:
             return Decoded(_read_tiff(deep), _remark_on_frames(file, deep.frames))
@@ -81,6 +84,12 @@ def decode(path: Path, max_pixels: int = MAX_PIXELS) -> Decoded:
 def _remark_on_frames(path: Path, frames: int) -> str | None:
     # The further pictures in an MPO are previews, gains and depths, which every telephone adds.
     return f"{path.name} has {frames} frames; the first is used" if frames > 1 else None
+
+
+def _opened_exr(path: Path, max_pixels: int) -> exr.Exr:
+    opened = exr.open_exr(path)
+    _check_size(path, opened.size, max_pixels)
+    return opened
 
 
 def _deep_tiff(path: Path, max_pixels: int) -> tiff.Tiff | None:
@@ -155,12 +164,23 @@ def read_alpha(path: Path) -> NDArray[np.uint8]:
         DataError: The file is missing, not readable or not an image.
     """
     with _explained(path), local_copy(path) as file:
+        if file.suffix.lower() == exr.EXR:
+            return _exr_alpha(_opened_exr(file, MAX_PIXELS))
         deep = _deep_tiff(file, MAX_PIXELS)
         if deep is not None and deep.is_grey:
             return to_uint8(tiff.read(deep)[..., 0])
         with _opened(file, MAX_PIXELS) as image:
             alpha = upright(_alpha(image), _orientation(file, image)[0])
             return np.asarray(alpha, np.uint8)
+
+
+def _exr_alpha(opened: exr.Exr) -> NDArray[np.uint8]:
+    channels = exr.read_channels(opened)
+    alpha = channels.get("A", channels.get("Y"))
+    if alpha is None or ("R" in channels and alpha.min() >= 1):
+        pixels, _ = exr.to_srgb(opened, channels)
+        return np.array(Image.fromarray(to_uint8(pixels)).convert("L"))
+    return to_uint8(alpha.clip(0, 1))
 
 
 def _alpha(image: Image.Image) -> NDArray[np.uint8]:

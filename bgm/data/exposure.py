@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bgm.data.colour import decode, encode
 from bgm.data.pixels import Pixels
 from bgm.data.shrink import shrink
 from bgm.records.record import Exposure
@@ -73,15 +74,15 @@ def apply_gain(pixels: Pixels, gain: tuple[float, float, float]) -> Pixels:
     matched = np.empty_like(pixels)
     for channel in range(3):
         index = (pixels[:, :, channel] * levels).round().astype(np.uint16)
-        matched[:, :, channel] = tables[:, channel].astype(np.float32)[index]
+        matched[:, :, channel] = tables[:, channel][index]
     return matched
 
 
 @lru_cache(maxsize=8)
-def _tables(gain: tuple[float, float, float], levels: int) -> NDArray[np.float64]:
+def _tables(gain: tuple[float, float, float], levels: int) -> NDArray[np.float32]:
     """What becomes of each level, (levels + 1, 3), in [0, 1]."""
-    light = _decode(np.linspace(0, 1, levels + 1))
-    return np.stack([_encode(light * factor) for factor in gain], axis=1)
+    light = decode(np.linspace(0, 1, levels + 1))
+    return np.stack([encode(light * factor) for factor in gain], axis=1)
 
 
 def distance(src: NDArray[np.uint8], bgr: NDArray[np.uint8]) -> float:
@@ -93,7 +94,7 @@ def _gains(src: NDArray[np.uint8], bgr: NDArray[np.uint8]) -> NDArray[np.float64
     """The factors per channel that most of the picture agrees on; None if too little does."""
     least, most = _USABLE
     usable = ((src >= least) & (src <= most) & (bgr >= least) & (bgr <= most)).all(axis=2)
-    light = np.log(np.maximum(_decode(np.linspace(0, 1, 256)), 1e-6))
+    light = np.log(np.maximum(decode(np.linspace(0, 1, 256)), 1e-6))
     ratios = (light[src] - light[bgr])[usable]
     weights = _weights(src.shape[0], src.shape[1])[usable]
     inside = (np.abs(ratios) < _MOST).all(axis=1)
@@ -130,14 +131,3 @@ def _weights(height: int, width: int) -> NDArray[np.float64]:
     top, left = round(_FRAME * height), round(_FRAME * width)
     weights[top : height - top, left : width - left] = 1.0
     return weights
-
-
-def _decode(encoded: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Linear light of sRGB values in [0, 1]."""
-    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-
-
-def _encode(light: NDArray[np.float64]) -> NDArray[np.float64]:
-    """SRGB values of linear light; above white is white."""
-    light = np.minimum(light, 1)
-    return np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image, features
 
+from bgm.data.exr import EXR
 from bgm.storage import RemotePath
 
 _PHOTOGRAPHS = frozenset(
@@ -30,7 +32,8 @@ _UNREAD = {
     ".avif .avifs .jp2 .j2k .webp": "a photograph of a kind that the Pillow installed here does "
     "not read; a newer Pillow does, or save it as PNG",
     ".jxl .jxr .wdp .hdp": "a JPEG XL or XR photograph; save it as PNG or TIFF",
-    ".exr .hdr .dpx .cin": "a picture of a film pipeline; save it as PNG or TIFF of 16 bits",
+    EXR: "an OpenEXR picture; reading it needs pip install 'bgm[exr]'",
+    ".hdr .dpx .cin": "a picture of a film pipeline; save it as EXR, or PNG or TIFF of 16 bits",
     ".psd .psb .xcf .kra .ora .afphoto": "a document with layers; export it as TIFF or PNG",
 }
 
@@ -48,10 +51,11 @@ _PATTERN = re.compile(r"%0?\d*d|#+|[*?]|\[[^\]]+\]|\{[^}]+\}")
 
 @lru_cache(maxsize=1)
 def image_suffixes() -> frozenset[str]:
-    """Extensions, in lower case, of the photographs that Pillow reads here."""
+    """Extensions, in lower case, of the photographs that can be read here."""
     lacking = {kind for kind, feature in _NEEDS.items() if not features.check(feature)}
     kinds = _PHOTOGRAPHS - lacking
-    return frozenset(s for s, kind in Image.registered_extensions().items() if kind in kinds)
+    by_pillow = {s for s, kind in Image.registered_extensions().items() if kind in kinds}
+    return frozenset(by_pillow | ({EXR} if find_spec("OpenEXR") else set()))
 
 
 def is_image(path: Path) -> bool:

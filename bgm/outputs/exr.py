@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bgm import __version__
+from bgm.data.colour import decode
 from bgm.errors import WriteError
 from bgm.layers import LayerSpec, Pixels
 
@@ -44,7 +44,7 @@ def encode_exr(pixels: Pixels, spec: LayerSpec) -> bytes:
     if pixels.ndim == 2:
         channels = {"A" if spec.type == "pha" else "Y": pixels}
     else:
-        colours = to_linear(pixels[:, :, :3]) if spec.linear else pixels[:, :, :3]
+        colours = decode(pixels[:, :, :3]) if spec.linear else pixels[:, :, :3]
         header["bgm:transfer"] = "linear" if spec.linear else "sRGB"
         channels = {"RGB": colours}
         if pixels.shape[2] == 4:
@@ -60,10 +60,3 @@ def encode_exr(pixels: Pixels, spec: LayerSpec) -> bytes:
             return path.read_bytes()
         except Exception as error:  # whatever the library raises
             raise WriteError(f"{spec.type} cannot be encoded as exr: {error}") from None
-
-
-def to_linear(colours: NDArray[Any]) -> NDArray[Any]:
-    """Take the curve of sRGB (IEC 61966-2-1, in two pieces) off colours in [0, 1]."""
-    low = colours / np.float32(12.92)
-    high = ((colours + np.float32(0.055)) / np.float32(1.055)) ** np.float32(2.4)
-    return np.where(colours <= np.float32(0.04045), low, high)

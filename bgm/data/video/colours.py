@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bgm.data.colour import encode
+from bgm.data.colour import decode, encode
 from bgm.errors import DataError
 
 _UNSAID = 2
@@ -170,7 +170,7 @@ def _linearize(values: NDArray[np.float64], transfer: int) -> NDArray[np.float64
         luma = scene @ np.array([0.2627, 0.6780, 0.0593])
         shown = scene * np.maximum(luma, 1e-9)[..., None] ** 0.2
         return np.asarray(shown * _HLG_PEAK_NITS / _WHITE_NITS)
-    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return decode(values)
 
 
 def _roll_off(linear: NDArray[np.float64]) -> NDArray[np.float64]:
