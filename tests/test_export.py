@@ -66,7 +66,7 @@ def as_input(image: np.ndarray) -> np.ndarray:
 def test_a_file_says_what_it_is_and_how_it_compared(exported):
     path, said = exported
     assert "how far from torch in float32" in said
-    beside = json.loads(path.with_suffix(".json").read_text())
+    beside = json.loads(path.with_name(f"{path.name}.json").read_text())
     inside = {p.key: p.value for p in onnx.load(path, load_external_data=False).metadata_props}
     assert json.loads(inside["bgm"]) == beside
     assert (beside["width"], beside["height"], beside["multiple"]) == (None, None, 4)
@@ -78,8 +78,8 @@ def test_a_file_says_what_it_is_and_how_it_compared(exported):
     assert 0 < beside["reached"]["alpha"] < 1e-4
     assert sorted(p.name for p in path.parent.iterdir() if p.suffix != ".log") == [
         ".hydra",
-        "refine-mobilenetv2.json",
         "refine-mobilenetv2.onnx",
+        "refine-mobilenetv2.onnx.json",
     ]
 
 
@@ -121,7 +121,7 @@ def test_other_formats(tmp_path, bgm, settings, files):
     for name in files:
         file = open_network_file(tmp_path / "out" / name)
         facts = file.facts
-        beside = json.loads((tmp_path / "out" / name).with_suffix(".json").read_text())
+        beside = json.loads((tmp_path / "out" / f"{name}.json").read_text())
         assert json.loads(facts.to_json()) == beside
         src, bgr = (torch.tensor(as_input(x)) for x in demo_pair(facts.width, facts.height))
         outputs = dict(zip(facts.outputs, file(src, bgr), strict=True))

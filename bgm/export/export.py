@@ -174,7 +174,7 @@ def _export(
     parts = [part for part in (path, path.with_suffix(".bin")) if part.exists()]
     contents = {output_dir / part.name: part.read_bytes() for part in parts}
     final = output_dir / path.name
-    contents[final.with_suffix(".json")] = (facts.to_json() + "\n").encode()
+    contents[final.with_name(f"{final.name}.json")] = (facts.to_json() + "\n").encode()
     write_together(contents)
     return ExportedFile(final, facts, comparisons, limits, [])
 

@@ -60,7 +60,8 @@ def make_row(run: Run, pair: Pair) -> Row:
 def in_blocks(pairs: Pairs, workers: int, most_rows: int = MOST_ROWS) -> Iterator[Pairs]:
     """Pairs in blocks: the largest files first, and smaller and smaller blocks.
 
-    So a picture that takes minutes is begun early, by itself, and what is done last is small.
+    So a picture that takes minutes is begun early, by itself, and what is done last is small. A
+    small one follows it, because a worker is given two blocks before the others have one.
 
     Args:
         pairs: The pairs.
@@ -69,17 +70,25 @@ def in_blocks(pairs: Pairs, workers: int, most_rows: int = MOST_ROWS) -> Iterato
     """
     sizes = np.fromiter((_size(pairs.source(name)) for name in pairs.names), np.int64, len(pairs))
     order = np.argsort(-sizes, kind="stable")
+
+    def block(begin: int, end: int) -> Pairs:
+        return pairs.only(pairs.names[at] for at in order[begin:end].tolist())
+
     shares = workers * _SHARES
     left = int(sizes.sum())
-    begin = 0
-    while begin < len(order):
-        rows = min(most_rows, math.ceil((len(order) - begin) / shares))
+    begin, end = 0, len(order)
+    while begin < end:
+        rows = min(most_rows, math.ceil((end - begin) / shares))
         held = np.cumsum(sizes[order[begin : begin + rows]])
-        rows = max(1, int(np.searchsorted(held, left / shares, side="right")))
-        rows = min(rows, len(held))
-        yield pairs.only(pairs.names[at] for at in order[begin : begin + rows].tolist())
+        fitting = int(np.searchsorted(held, left / shares, side="right"))
+        rows = min(max(1, fitting), len(held))
+        yield block(begin, begin + rows)
         begin += rows
         left -= int(held[rows - 1])
+        if fitting == 0 and begin < end:
+            end -= 1
+            yield block(end, end + 1)
+            left -= int(sizes[order[end]])
 
 
 def _size(path: Path) -> int:
