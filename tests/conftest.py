@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import signal
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from PIL import Image
 
 import bgm
 from bgm.cli import commands as cli
+
+# A shell that starts tests in the background lets them ignore Ctrl-C, and they their commands.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DEMO = Path(bgm.__file__).parent / "assets" / "demo"
 

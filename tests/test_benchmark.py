@@ -35,13 +35,11 @@ def test_every_part_is_measured_on_both_sides(benchmark, tmp_path):
     ours, theirs = figures["pipeline", "bgm"], figures["pipeline", "reference"]
     assert ours["speedup"] == pytest.approx(theirs["median_ms"] / ours["median_ms"], rel=0.05)
     assert theirs["speedup"] == 1
-    assert figures["free", "bgm"]["median_ms"] < ours["median_ms"]
     steps = {step["step"]: step for step in content["steps"]}
     assert list(steps) == ["decode", "copies", "network", "layers", "encode"]
     for step in steps.values():
         assert 0 <= step["low_ms"] <= step["median_ms"] <= step["high_ms"]
-    assert 0 < steps["network"]["low_ms"] < figures["network", "bgm"]["high_ms"] * 10
-    assert min(steps[name]["low_ms"] for name in ("decode", "layers", "encode")) > 0
+    assert min(steps[name]["low_ms"] for name in ("decode", "network", "layers", "encode")) > 0
     assert {"torch", "bgm"} <= set(content["versions"])
     assert content["machine"]["threads"] >= 1
     rows = list(csv.DictReader((tmp_path / "bench/benchmark.csv").open()))

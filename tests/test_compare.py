@@ -183,15 +183,6 @@ def test_jobs_side_by_side_in_processes_of_their_own(matte, tmp_path):
     assert [run["status"] for run in read(tmp_path / "two")["runs"]] == ["finished"] * 2
 
 
-def test_every_ready_sweep_composes(matte, tmp_path):
-    outcome = matte("experiment=sweep_refine", "outputs.types=[pha]", "model.backbone_scale=0.25")
-    assert outcome.code == 0
-    settings = [run["settings"] for run in read(tmp_path / "out")["runs"]]
-    assert len(settings) == 6
-    modes = [setting["refine.mode"] for setting in settings]
-    assert modes == ["sampling"] * 3 + ["thresholding"] * 2 + ["full"]
-
-
 def test_odd_names_do_not_break_the_comparison(bgm, shoot, tmp_path):
     names = ["<script>alert(1)</script>", "a$\\x$", "[bold]", "quote\"'", os.fsdecode(b"\xff")]
     for folder, root in (("photos", shoot.src), ("plates", shoot.bgr)):

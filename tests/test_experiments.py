@@ -37,6 +37,9 @@ def test_every_shipped_experiment_runs(matte, shoot, tmp_path, name):
     if name != "vfx":
         runs = json.loads((tmp_path / "out/comparison.json").read_text())["runs"]
         assert len(runs) >= 2
+    if name == "sweep_refine":
+        modes = [run["settings"]["refine.mode"] for run in runs]
+        assert modes == ["sampling"] * 3 + ["thresholding"] * 2 + ["full"]
 
 
 @pytest.fixture

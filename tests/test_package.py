@@ -165,6 +165,7 @@ def test_the_commands_of_the_readme_are_legal(bgm, name, line):
         checked.append(parse_config(raw, command.schema))
         return 0
 
-    outcome = bgm(*single, command=replace(command, job=check))
+    once = ["hydra.mode=RUN"] if "experiment=" in line else []  # sweeps run in test_experiments.py
+    outcome = bgm(*single, *once, command=replace(command, job=check))
     assert outcome.code == 0, outcome.err
     assert checked

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms
-from scipy.ndimage import map_coordinates
 
 from bgm.data.pixels import Pixels
 
@@ -135,6 +134,8 @@ def unit_to_srgb(pixels: Unit, profile: bytes, *, grey: bool = False) -> Pixels:
 
 def _by_table(pixels: Unit, profile: bytes) -> Unit:
     """Convert by what the profile makes of a grid of colours, or of the 256 greys."""
+    from scipy.ndimage import map_coordinates  # seldom needed, and slow to import
+
     places = np.arange(0, 256, 1 if pixels.shape[-1] == 1 else _GRID, dtype=np.uint8)
     if pixels.shape[-1] == 1:
         table = np.asarray(to_srgb(Image.fromarray(places[None]), profile))[0]
