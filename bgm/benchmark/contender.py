@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bgm.config.schema import BenchmarkConfig
+from bgm.data.processors import POLITE, wait_politely
 from bgm.errors import BgmError
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Contender:
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
         # Each side has the environment that it would have on its own.
-        with _environment("OMP_WAIT_POLICY", "passive" if side == BGM else None):
+        with _environment_of(side):
             self._process = context.Process(
                 target=_serve, args=(side, config, shots, scratch, theirs), daemon=True
             )
@@ -99,16 +100,17 @@ class Contender:
 
 
 @contextmanager
-def _environment(name: str, value: str | None) -> Iterator[None]:
-    before = os.environ.pop(name, None)
-    if value is not None:
-        os.environ[name] = value
+def _environment_of(side: str) -> Iterator[None]:
+    before = dict(os.environ)
+    for name in POLITE:
+        os.environ.pop(name, None)
+    if side == BGM:
+        wait_politely()
     try:
         yield
     finally:
-        os.environ.pop(name, None)
-        if before is not None:
-            os.environ[name] = before
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _serve(

@@ -25,6 +25,7 @@ from bgm.cli.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_S
 from bgm.cli.folders import Folders
 from bgm.cli.output import lenient_output, print_error
 from bgm.cli.sweep import StartedJob, Sweep, end_killed, report
+from bgm.data.processors import wait_politely
 from bgm.errors import BgmError
 from bgm.locations import conf_directory
 from bgm.storage import holds_credentials
@@ -65,9 +66,7 @@ def run_application(command: Command) -> int:
     """
     # Hydra would print a trace for errors that have a message of their own, and exit with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    # The network's threads shall sleep while they wait, for decoding and encoding need processors
-    # too. It must be said before torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    wait_politely()
     _end_like_interruptions()
     with lenient_output():
         if "--version" in sys.argv[1:]:

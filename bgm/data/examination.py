@@ -35,6 +35,7 @@ _ALL = 0.995
 _SHIFT_PX = 0.75
 _GAIN = 0.05
 _GAIN_AT_A_GLANCE = 0.12
+_GLANCE_SIDE = 96  # pixels of the longer side: a few thousand tell
 _BLUR_PX = 1.0
 _NOISE = 6.0
 
@@ -115,7 +116,7 @@ def glance(src: Pixels, bgr: Pixels, alignment: Alignment | None, *, matches: bo
         alignment: What aligning it did, if that was asked for.
         matches: Whether its exposure has been matched.
     """
-    step = max(1, max(src.shape[:2]) // 160)
+    step = max(1, max(src.shape[:2]) // _GLANCE_SIDE)
     few_src, few_bgr = (to_uint8(pixels[::step, ::step]) for pixels in (src, bgr))
     exposure = find_exposure(few_src, few_bgr)
     if exposure.gain is not None and exposure.applied:

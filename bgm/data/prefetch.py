@@ -16,6 +16,7 @@ from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import TypeVar
 
+from bgm.data.processors import give_way
 from bgm.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def prefetch(
     Yields:
         Each item, or the exception that loading it raised.
     """
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode", initializer=give_way) as pool:
         indices = iter(range(count))
         waiting: deque[Future[Item]] = deque(
             pool.submit(load, index) for index in islice(indices, workers + 1)
@@ -89,6 +90,7 @@ def read_ahead(items: Generator[Item, None, None], ahead: int) -> Generator[Item
                 continue
 
     def run() -> None:
+        give_way()
         try:
             with closing(items):
                 for item in items:

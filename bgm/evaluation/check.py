@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bgm.data.residual import residual
+from bgm.data.residual import in_three, mean_of_channels, residual, unit_alpha
 from bgm.evaluation.coefficients import COEFFICIENTS, LEAST_ERROR
 from bgm.records.check import Check
 
@@ -43,8 +43,8 @@ def check(src: Bytes, bgr: Bytes, matte: Bytes) -> Check:
         matte: Foreground and alpha, uint8, (H, W, 4).
     """
     left = residual(src, bgr, matte)
-    alpha = np.asarray(matte[:, :, 3].astype(np.float32) / 255, np.float32)
-    differs = np.asarray(cv2.absdiff(src, bgr).mean(axis=2) / 255, np.float32)
+    alpha = unit_alpha(matte)
+    differs = mean_of_channels(cv2.absdiff(src, bgr)) / np.float32(255)
     uncertain = (alpha > _LOW) & (alpha < _HIGH)
     inside, outside = alpha >= _HIGH, alpha <= _LOW
     edge = cv2.dilate(uncertain.astype(np.uint8), np.ones((_BAND, _BAND), np.uint8)) > 0
@@ -104,11 +104,12 @@ def _shining(src: Bytes, bgr: Bytes, alpha: NDArray[np.float32]) -> NDArray[np.f
     The slope in a line through I - (1-a)B over B, of what both have in texture: the error of alpha
     where the plate has any, upwards.
     """
-    photo, plate = (picture.astype(np.float32) / 255 for picture in (src, bgr))
-    part = photo - (1 - alpha[:, :, None]) * plate
-    part, plate = (p - cv2.blur(p, (_DETAIL, _DETAIL)) for p in (part, plate))
+    photo, plate = (picture.astype(np.float32) / np.float32(255) for picture in (src, bgr))
+    part = photo - cv2.multiply(in_three(1 - alpha), plate)
+    for picture in (part, plate):
+        picture -= cv2.blur(picture, (_DETAIL, _DETAIL))
     common, own = (
-        cv2.blur(np.einsum("hwc,hwc->hw", first, plate), (_AROUND, _AROUND))
+        cv2.blur(3 * mean_of_channels(cv2.multiply(first, plate)), (_AROUND, _AROUND))
         for first in (part, plate)
     )
     return np.asarray((common / (own + _FAINT)).clip(0, 1), np.float32)

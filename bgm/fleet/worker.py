@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Any
 
 from bgm.config.schema import Config
+from bgm.data.processors import wait_politely
 from bgm.errors import WriteError
 from bgm.records.record import Alignment, ImageRecord
 from bgm.tracking.base import Preview
@@ -76,8 +77,7 @@ class Worker:
     """
 
     def __init__(self, job: Job) -> None:
-        # The network's threads shall sleep while they wait; to be said before torch is imported.
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        wait_politely()
         from bgm.outputs import LayerBuilder
         from bgm.records.alignments import Alignments
         from bgm.records.journal import Journal

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import TracebackType
 
+from bgm.data.processors import give_way
 from bgm.records.record import ImageRecord
 from bgm.records.timing import Timer
 
@@ -27,7 +28,7 @@ class Writer:
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="write")
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="write", initializer=give_way)
         self._under_way: dict[Future[ImageRecord], str] = {}
 
     def submit(self, record: ImageRecord, finish: Callable[[], ImageRecord]) -> None:

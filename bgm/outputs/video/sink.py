@@ -18,6 +18,7 @@ from typing import Any
 from bgm.config.video import VideoFormat
 from bgm.data.kinds import is_film
 from bgm.data.metadata import Metadata
+from bgm.data.processors import give_way
 from bgm.data.video.clip import ClipInfo, Frame
 from bgm.errors import BgmError, WriteError
 from bgm.layers import LayerSpec, Pixels
@@ -93,7 +94,7 @@ class _Lane:
 
     def __init__(self, encoder: VideoEncoder) -> None:
         self.encoder = encoder
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="encode", initializer=give_way)
 
     def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
         return self._pool.submit(work, *arguments)
