@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bgm.data import to_uint8
 from bgm.inference.matte import Matte
-from bgm.layers import to_host
+from bgm.networks.refiner import BLOCK
 from bgm.tracking.base import Preview
 
 _CELL = 16
@@ -28,7 +28,9 @@ def checkerboard(height: int, width: int) -> NDArray[np.uint8]:
 def strip(src: Tensor, pixels: NDArray[np.uint8], matte: Matte, height: int = 320) -> Preview:
     """Source, alpha, cut-out on a checkerboard, error and refinement side by side.
 
-    Everything is reduced first and composed then, so that a large picture costs little more.
+    Everything is reduced first and composed then, so that a large picture costs little more. Torch
+    computes nothing here: beside the network it would have to share the processors with more
+    threads of its own, and the network's would never again doze instead of sleeping.
 
     Args:
         src: The source, (3, H, W), uint8 or float in [0, 1].
@@ -53,13 +55,25 @@ def strip(src: Tensor, pixels: NDArray[np.uint8], matte: Matte, height: int = 32
         _as_rgb(small_alpha),
         cv2.add(_reduce(lit, size), board),
     ]
-    maps = [layer for layer in (matte.error, matte.refined) if layer is not None]
-    panels += [_as_rgb(_reduce(to_host(layer), size)) for layer in maps]
+    maps = [layer for layer in (matte.coarse_error, matte.coarse_refined) if layer is not None]
+    panels += [_as_rgb(_small(layer, matte, size)) for layer in maps]
     return Preview(np.hstack(panels), size[0])
 
 
+def _small(coarse: Tensor, matte: Matte, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A map of the coarse pass at the size of a panel; of a refiner's, without the padding."""
+    pixels = coarse[0].cpu().numpy().astype(np.float32) * 255
+    width, height = size
+    whole = size
+    if matte.coarse_refined is not None:
+        share = height / matte.alpha.shape[1], width / matte.alpha.shape[2]
+        blocks = matte.coarse_refined.shape[1:]
+        whole = round(BLOCK * blocks[1] * share[1]), round(BLOCK * blocks[0] * share[0])
+    return _reduce(pixels, whole)[:height, :width]
+
+
 def _reduce(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.uint8]:
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).round(), np.uint8)
 
 
 def _as_rgb(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
