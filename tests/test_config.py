@@ -207,6 +207,7 @@ COMMANDS = {
         cli.TRAIN,
         ["data.foregrounds=[a]", "data.backgrounds=[b]", "stage=refine"],
     ),
+    "bgm-compose": (cli.COMPOSE, ["data.foregrounds=[a]", "data.backgrounds=[b]"]),
     "bgm-export": (cli.EXPORT, []),
     "bgm-benchmark": (cli.BENCHMARK, []),
     "bgm-evaluate": (cli.EVALUATE, ["pred=a", "true=b"]),
