@@ -28,11 +28,13 @@ from bgm.records.summary import Tally
 IMAGES = 12
 
 
-def store(folder: Path, settings: dict, scores: dict[str, float], ms: float = 10.0) -> None:
+def store(
+    folder: Path, settings: dict, scores: dict[str, float], ms: float = 10.0, weights: str = "ab"
+) -> None:
     """The files of a run with these errors, as a run would leave them."""
     directory, tally = RunDirectory(folder), Tally()
     folder.mkdir(parents=True, exist_ok=True)
-    directory.begin(len(scores), settings, {})
+    directory.begin(len(scores), settings, {"checkpoint": {"sha256": weights}})
     for number, (name, mse) in enumerate(scores.items()):
         timings = Timings(forward_ms=ms + number % 3, total_ms=2 * ms)
         record = ImageRecord(name, scores={"mse": mse}, timings=timings, refined=0.1)
@@ -95,6 +97,14 @@ def test_equal_runs_and_too_few_images_have_no_best(tmp_path):
     few = compare_runs(find_runs([str(tmp_path / "few")]))
     assert (few.best["mse"], few.tied["mse"]) == (frozenset(), frozenset())
     assert few.differences["mse"][1].verdict == "too few"
+
+
+def test_a_checkpoint_is_a_setting_unless_its_backbone_tells_which(tmp_path):
+    for run, backbone, weights in (("a", "x", "1"), ("b", "y", "2"), ("other/c", "y", "3")):
+        store(tmp_path / run, {"backbone": {"name": backbone}}, {"0": 0.1}, weights=weights)
+    assert compare_runs(find_runs([str(tmp_path / "?")])).settings == ["backbone.name"]
+    together = compare_runs(find_runs([str(tmp_path / "?"), str(tmp_path / "other/c")]))
+    assert list(together.settings) == ["backbone.name", "checkpoint.sha256"]
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():

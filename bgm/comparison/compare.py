@@ -9,11 +9,12 @@ from functools import cache
 from typing import Any
 
 from bgm.comparison.figures import Figure, Metric, all_metrics
-from bgm.comparison.finished import FinishedRun
+from bgm.comparison.finished import CHECKPOINT_HASH, FinishedRun
 from bgm.comparison.groups import group_images
 from bgm.comparison.paired import Difference, compare_pair
 from bgm.errors import ConfigError
 
+_NAMES_CHECKPOINT = ("backbone.name", "model.name")
 _NOT_COMPARED = (
     *("output_dir", "tracking", "on_existing", "repeat", "baseline", "groups", "page_mb"),
     *("objective", "race", "data.images"),
@@ -258,7 +259,7 @@ def _group_rows(
 def _differing(runs: Sequence[FinishedRun], conditional: frozenset[str]) -> list[str]:
     """Keys of the settings that are not the same in all runs."""
     keys = {key: None for run in runs for key in run.settings}  # in order, without doubles
-    return [
+    found = [
         key
         for key in keys
         if key.split(".")[0] not in _NOT_COMPARED
@@ -266,6 +267,15 @@ def _differing(runs: Sequence[FinishedRun], conditional: frozenset[str]) -> list
         and len({_comparable(run.settings[key]) for run in runs if _applies(run, key, conditional)})
         > 1
     ]
+    # Each backbone has a checkpoint of its own: where it tells which one, that says nothing more.
+    told = any(_tells(runs, key, CHECKPOINT_HASH) for key in _NAMES_CHECKPOINT if key in found)
+    return [key for key in found if key != CHECKPOINT_HASH or not told]
+
+
+def _tells(runs: Sequence[FinishedRun], key: str, other: str) -> bool:
+    """Whether runs with the same value of one setting have the same of another."""
+    both = {(run.settings.get(key), run.settings.get(other)) for run in runs}
+    return len(both) == len({value for value, _ in both})
 
 
 def _applies(run: FinishedRun, key: str, conditional: frozenset[str]) -> bool:

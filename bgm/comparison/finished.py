@@ -12,6 +12,9 @@ from bgm.records.figures import figures_of
 from bgm.records.record import ImageRecord
 from bgm.records.summary import Summary
 
+CHECKPOINT_HASH = "checkpoint.sha256"
+"""Stands among the settings of a run, for the file that `checkpoint` names may change."""
+
 
 @dataclass(frozen=True)
 class FinishedRun:

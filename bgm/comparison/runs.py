@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from bgm.comparison.figures import METRICS
-from bgm.comparison.finished import FinishedRun
+from bgm.comparison.finished import CHECKPOINT_HASH, FinishedRun
 from bgm.errors import DataError, RecordError
 from bgm.records.directory import RUN_FILE, STATUS_FILE, JobStatus, RunDirectory, flatten
 from bgm.records.summary import Summary
@@ -149,7 +149,7 @@ def _read_files(name: str, directory: RunDirectory) -> FinishedRun:
         summary = replace(summary, status="interrupted", error=status.error)  # it was killed
     settings = dict(flatten(run.config))
     if run.checkpoint_sha256:
-        settings["checkpoint.sha256"] = run.checkpoint_sha256[:_HASH_SHOWN]
+        settings[CHECKPOINT_HASH] = run.checkpoint_sha256[:_HASH_SHOWN]
     return FinishedRun(
         name,
         directory.path,
