@@ -80,12 +80,11 @@ def deadly(monkeypatch, tmp_path):
     """Workers that are killed by the pictures with certain names: once each, or always."""
     from bgm.fleet import engine
 
-    base = engine.Worker
-
     def kill(*victims: str, poison: str = "") -> None:
         mark = tmp_path / "killed"
         mark.mkdir(exist_ok=True)
         code = KILLER.format(mark=str(mark), victims=victims, poison=poison)
+        base = engine.Worker
 
         class Deadly(base):
             def __init__(self, job):
@@ -98,48 +97,70 @@ def deadly(monkeypatch, tmp_path):
     return kill
 
 
-def test_a_run_from_and_to_s3_whose_workers_are_killed(
+def test_a_run_from_and_to_s3_with_two_workers_killed_twice(
     cluster, s3, many, shoot, bgm, deadly, tmp_path
 ):
-    """Twice by chance, and by one picture each time; sample pictures come from the others."""
     aligned = ["threads=1", "data.align=true"]
     assert bgm(*many, *aligned, "output_dir=local").code == 1  # the one that is no picture
     s3.put_folder(shoot.root, "s3://bucket/shoot")
-    deadly("copy05", "copy11", poison="copy09")
-    folders = [f"data.{kind}=s3://bucket/shoot/{kind}" for kind in ("src", "bgr", "pha")]
-    settings = ["data=folders", "data.unmatched=skip", "data.align=true", "tracking.samples=3"]
+    deadly("copy05", "copy11")
+    folders = ["data=folders", "data.src=s3://bucket/shoot/src", "data.bgr=s3://bucket/shoot/bgr"]
+    truth = "data.pha=s3://bucket/shoot/pha"
     out = "s3://bucket/out"
-    run = [*folders, *FAST, *RAY, *settings, "tracking=wandb", f"output_dir={out}"]
+    run = [
+        *folders,
+        *FAST,
+        *RAY,
+        "data.unmatched=skip",
+        truth,
+        f"output_dir={out}",
+        "data.align=true",
+    ]
     outcome = bgm(*run)
     assert outcome.code == 1, outcome.err + outcome.out
     assert len(list((tmp_path / "killed").iterdir())) == 2
     found = assert_once(s3.get(f"{out}/images.jsonl").decode().splitlines(), 19)
-    failed = {name: r["error"] for name, r in found.items() if r["status"] != "written"}
-    assert set(failed) == {"product/copy03", "product/copy09"}
+    assert [name for name in found if found[name]["status"] != "written"] == ["product/copy03"]
     assert "product/copy03: failed" in outcome.out
-    assert "copy03.jpg is not an image" in failed["product/copy03"]
-    assert "its worker died" in failed["product/copy09"]
+    assert "copy03.jpg is not an image" in found["product/copy03"]["error"]
     assert all(found[name]["scores"]["mse"] >= 0 for name in NAMES)
     for path in files(tmp_path / "local"):
-        if path.split("/")[0] in ("com", "pha", "fgr") and "copy09" not in path:
+        if path.split("/")[0] in ("com", "pha", "fgr"):
             assert s3.get(f"{out}/{path}") == (tmp_path / "local" / path).read_bytes()
-    assert not any("copy09" in key or key.startswith("records/") for key in s3.keys(out))
+    assert not any(key.startswith("records/") for key in s3.keys(out))
     kept = s3.get(f"{out}/alignments.jsonl").splitlines()
     assert len(kept) == len({json.loads(line)["key"] for line in kept}) == len(NAMES)
     summary = json.loads(s3.get(f"{out}/run.json"))["summary"]
-    assert (summary["written"], summary["failed"], summary["scored"]) == (17, 2, 3)
-    pictures = list((tmp_path / "outputs").rglob("media/images/samples_*.png"))
-    assert pictures  # of a worker that was killed they may be lost
-    with Image.open(pictures[0]) as strip:
-        assert strip.height == 180
+    assert (summary["written"], summary["failed"], summary["scored"]) == (18, 1, 3)
 
-    deadly()
     s3.client.delete_object(Bucket="bucket", Key="out/pha/product/copy07.jpg")
     good = (shoot.src / "product/copy04.jpg").read_bytes()
     s3.client.put_object(Bucket="bucket", Key="shoot/src/product/copy03.jpg", Body=good)
     resumed = bgm(*run, "engine.workers=1", "on_existing=resume")
     assert resumed.code == 0, resumed.err
-    assert "3 written, 16 skipped" in resumed.out
+    assert "2 written, 17 skipped" in resumed.out
+
+
+def test_a_picture_that_kills_its_worker_every_time_fails_alone(
+    cluster, many, bgm, deadly, tmp_path
+):
+    """And sample pictures come from the workers, whatever happens to them."""
+    deadly(poison="copy09")
+    wandb = ["tracking=wandb", "tracking.samples=3"]
+    outcome = bgm(*many, *RAY, "engine.workers=1", *wandb, "output_dir=out")
+    assert outcome.code == 1, outcome.err
+    found = assert_once((tmp_path / "out/images.jsonl").read_text().splitlines(), 19)
+    failed = {
+        name: record["error"] for name, record in found.items() if record["status"] == "failed"
+    }
+    assert set(failed) == {"product/copy03", "product/copy09"}
+    assert "its worker died" in failed["product/copy09"]
+    assert not (tmp_path / "out/records").exists()
+    assert not list((tmp_path / "out").rglob("*.part"))
+    pictures = list((tmp_path / "out/wandb").rglob("media/images/samples_*.png"))
+    assert len(pictures) == 3
+    with Image.open(pictures[0]) as strip:
+        assert strip.height == 180
 
 
 def test_a_job_of_a_sweep_that_ray_begins_again_goes_on(cluster, sweep, tmp_path):
