@@ -194,9 +194,7 @@ def as_tables(profile: bytes) -> bytes:
     xyz = np.rint(corners @ (np.array(columns) / 65536) * 32768)
     curve = np.rint(np.linspace(0, 1, 1024) ** gamma * 65535)
     lut = b"mft2\0\0\0\0" + bytes([3, 3, 2, 0])
-    lut += struct.pack(">9i", *(np.eye(3) * 65536).astype(int).ravel()) + struct.pack(
-        ">HH", 1024, 2
-    )
+    lut += struct.pack(">9iHH", *(np.eye(3) * 65536).astype(int).ravel(), 1024, 2)
     numbers = np.concatenate([curve, curve, curve, xyz.ravel(), [0, 65535] * 3])
     return of_tags(profile, {b"A2B0": lut + numbers.astype(">u2").tobytes()})
 

@@ -267,15 +267,13 @@ def _differing(runs: Sequence[FinishedRun], conditional: frozenset[str]) -> list
         and len({_comparable(run.settings[key]) for run in runs if _applies(run, key, conditional)})
         > 1
     ]
-    # Each backbone has a checkpoint of its own: where it tells which one, that says nothing more.
-    told = any(_tells(runs, key, CHECKPOINT_HASH) for key in _NAMES_CHECKPOINT if key in found)
-    return [key for key in found if key != CHECKPOINT_HASH or not told]
-
-
-def _tells(runs: Sequence[FinishedRun], key: str, other: str) -> bool:
-    """Whether runs with the same value of one setting have the same of another."""
-    both = {(run.settings.get(key), run.settings.get(other)) for run in runs}
-    return len(both) == len({value for value, _ in both})
+    # Each backbone has a checkpoint of its own: where that tells which one, the hash says no more.
+    named = {tuple(map(run.settings.get, _NAMES_CHECKPOINT)) for run in runs}
+    stored = {
+        (*map(run.settings.get, _NAMES_CHECKPOINT), run.settings.get(CHECKPOINT_HASH))
+        for run in runs
+    }
+    return [key for key in found if key != CHECKPOINT_HASH or len(stored) > len(named)]
 
 
 def _applies(run: FinishedRun, key: str, conditional: frozenset[str]) -> bool:

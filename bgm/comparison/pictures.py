@@ -13,7 +13,7 @@ from PIL import Image
 from bgm.comparison.finished import FinishedRun
 from bgm.data import read_alpha, read_image, to_uint8
 from bgm.data.decode import MAX_PIXELS
-from bgm.data.exr import EXR, open_exr, read_channels
+from bgm.data.exr import EXR, open_exr, read_channels, to_srgb
 from bgm.data.kinds import is_film
 from bgm.errors import BgmError, DataError
 from bgm.records.fingerprints import fingerprint
@@ -81,8 +81,7 @@ def read_picture(path: Path, *, keep_alpha: bool = False) -> Image.Image | None:
             return _read_exr(path)
         if keep_alpha:
             with local_copy(path) as file, Image.open(file) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(f"{path} claims to be {image.width}x{image.height}")
+                _check_size(path, image.size)
                 return image.convert("RGBA" if image.has_transparency_data else "RGB")
         return Image.fromarray(to_uint8(read_image(path)))
     except Exception as error:  # Pillow raises anything
@@ -91,12 +90,20 @@ def read_picture(path: Path, *, keep_alpha: bool = False) -> Image.Image | None:
 
 
 def _read_exr(path: Path) -> Image.Image:
-    colours = Image.fromarray(to_uint8(read_image(path)))
     with local_copy(path) as file:
-        channels = read_channels(open_exr(file))
+        layer = open_exr(file)
+        _check_size(path, layer.size)
+        channels = read_channels(layer)
+    colours = Image.fromarray(to_uint8(to_srgb(layer, channels)[0]))
     if "A" in channels:
         colours.putalpha(Image.fromarray(to_uint8(channels["A"].clip(0, 1))))
     return colours
+
+
+def _check_size(path: Path, size: tuple[int, int]) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{path} claims to be {width}x{height}")
 
 
 def read_matte(path: Path) -> Image.Image | None:

@@ -41,4 +41,6 @@ def in_three(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def mean_of_channels(pixels: Pixels) -> NDArray[np.float32]:
     """The mean of each pixel's three channels, (H, W): OpenCV is many times as fast as numpy."""
-    return np.asarray(cv2.transform(pixels.astype(np.float32), np.full((1, 3), 1 / 3)), np.float32)
+    return np.asarray(
+        cv2.transform(np.asarray(pixels, np.float32), np.full((1, 3), 1 / 3)), np.float32
+    )

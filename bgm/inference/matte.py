@@ -53,12 +53,18 @@ class Matte:
             return None
         return self._enlarge(self.coarse_refined, "nearest")
 
+    @property
+    def mapped_size(self) -> tuple[int, int]:
+        """Height and width of what the maps cover: of a refiner's, the padded image."""
+        if self.coarse_refined is None:
+            return self.alpha.shape[1], self.alpha.shape[2]
+        rows, columns = self.coarse_refined.shape[1:]
+        return BLOCK * rows, BLOCK * columns
+
     def _enlarge(self, coarse: Tensor, mode: str) -> Tensor:
-        """Bring a map to the size of alpha; those of a refiner are of the padded image."""
+        """Bring a map to the size of alpha, without the padding."""
         height, width = self.alpha.shape[1:]
-        size = [height, width]
-        if self.coarse_refined is not None:
-            size = [BLOCK * blocks for blocks in self.coarse_refined.shape[1:]]
+        size = list(self.mapped_size)
         corners = False if mode == "bilinear" else None
         enlarged = F.interpolate(coarse[None].float(), size, mode=mode, align_corners=corners)
         return enlarged[0, :, :height, :width]

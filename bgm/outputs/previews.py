@@ -11,7 +11,6 @@ from torch import Tensor
 
 from bgm.data import to_uint8
 from bgm.inference.matte import Matte
-from bgm.networks.refiner import BLOCK
 from bgm.tracking.base import Preview
 
 _CELL = 16
@@ -63,12 +62,11 @@ def strip(src: Tensor, pixels: NDArray[np.uint8], matte: Matte, height: int = 32
 def _small(coarse: Tensor, matte: Matte, size: tuple[int, int]) -> NDArray[np.uint8]:
     """A map of the coarse pass at the size of a panel; of a refiner's, without the padding."""
     pixels = coarse[0].cpu().numpy().astype(np.float32) * 255
-    width, height = size
-    whole = size
-    if matte.coarse_refined is not None:
-        share = height / matte.alpha.shape[1], width / matte.alpha.shape[2]
-        blocks = matte.coarse_refined.shape[1:]
-        whole = round(BLOCK * blocks[1] * share[1]), round(BLOCK * blocks[0] * share[0])
+    (width, height), (rows, columns) = size, matte.mapped_size
+    whole = (
+        round(columns * width / matte.alpha.shape[2]),
+        round(rows * height / matte.alpha.shape[1]),
+    )
     return _reduce(pixels, whole)[:height, :width]
 
 
