@@ -136,7 +136,7 @@ class DataConfig(ClipDataConfig):
     resize_background: bool = False
     unmatched: Unmatched = Unmatched.error
     max_megapixels: float = 400
-    batch_size: int = 1
+    batch_size: int = 2
     workers: int | None = None
 
     def __post_init__(self) -> None:
@@ -379,7 +379,7 @@ class BenchmarkConfig:
     precision: Precision = Precision.float32
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     threads: int | None = None
-    batch_size: int = 1
+    batch_size: int = 2
     width: int = 1920
     height: int = 1080
     images: int = 12
