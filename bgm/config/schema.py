@@ -136,7 +136,7 @@ class DataConfig(ClipDataConfig):
     resize_background: bool = False
     unmatched: Unmatched = Unmatched.error
     max_megapixels: float = 400
-    batch_size: int = 2
+    batch_size: int | None = None
     workers: int | None = None
 
     def __post_init__(self) -> None:
@@ -146,7 +146,7 @@ class DataConfig(ClipDataConfig):
             self.max_megapixels,
             "above 0 and finite",
         )
-        require(self.batch_size >= 1, "data.batch_size", self.batch_size, "1 or more")
+        _check_count("data.batch_size", self.batch_size)
         _check_count("data.workers", self.workers)
         _check_count("data.images", self.images)
         if self.images is not None and self.kind is DataKind.video:
@@ -379,7 +379,7 @@ class BenchmarkConfig:
     precision: Precision = Precision.float32
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     threads: int | None = None
-    batch_size: int = 2
+    batch_size: int | None = None
     width: int = 1920
     height: int = 1080
     images: int = 12
@@ -390,7 +390,8 @@ class BenchmarkConfig:
 
     def __post_init__(self) -> None:
         _check_count("threads", self.threads)
-        for key in ("batch_size", "images", "rounds"):
+        _check_count("batch_size", self.batch_size)
+        for key in ("images", "rounds"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
         for key in ("width", "height"):
             value = getattr(self, key)

@@ -30,6 +30,8 @@ from bgm.tracking import Preview
 
 log = logging.getLogger(__name__)
 
+_SMALL = 4_000_000  # pixels
+
 Report = Callable[[ImageRecord, Preview | None], None]
 
 
@@ -42,7 +44,8 @@ class Parts:
         build_layers: What is made of a matte.
         sink: Keeps the layers.
         score: Compares a matte with the truth; None without truth.
-        batch_size: Images of one size that go through the network together, at most.
+        batch_size: Images of one size that go through the network together, at most; None for what
+            is quickest without taking much memory.
         writers: Images that are encoded and stored at once, at most.
         samples: Of how many images there shall be pictures.
         sample_every: From one of these to the next.
@@ -55,7 +58,7 @@ class Parts:
     build_layers: LayerBuilder
     sink: Sink
     score: Scorer | None
-    batch_size: int
+    batch_size: int | None
     writers: int
     samples: int
     sample_every: int
@@ -168,11 +171,20 @@ class Pipeline:
                 yield self._stage(samples)
                 samples = []
             samples.append(item)
-            if len(samples) == self._parts.batch_size:
+            if len(samples) >= self._most_together(item):
                 yield self._stage(samples)
                 samples = []
         if samples:
             yield self._stage(samples)
+
+    def _most_together(self, sample: Sample) -> int:
+        """How many images like this one go through the network together."""
+        if self._parts.batch_size is not None:
+            return self._parts.batch_size
+        # Two keep a processor's threads busier than one, if what is done for each is little.
+        height, width = sample.src.shape[1:]
+        small = height * width <= _SMALL and self._parts.fallback.device.type == "cpu"
+        return 2 if small else 1
 
     def _stage(self, samples: list[Sample]) -> Batch:
         staged = self._parts.fallback.stage([(sample.src, sample.bgr) for sample in samples])
