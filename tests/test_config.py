@@ -385,3 +385,12 @@ def test_a_signal_that_shall_be_ignored_is_ignored():
         assert signal.getsignal(number) is signal.SIG_IGN
     finally:
         signal.signal(number, before)
+
+
+def test_sweeps_are_found_from_any_folder_where_bgm_is_installed_in_place(tmp_path):
+    """Hydra looks for plugins in folders, and one that is installed in place has none."""
+    command = [sys.executable, "-m", "bgm", "-m", "seed=1,2", "dry_run=true", "output_dir=out"]
+    elsewhere = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=tmp_path, env=elsewhere, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("**/plates.jsonl"))) == 2

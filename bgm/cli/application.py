@@ -18,6 +18,7 @@ from typing import Any
 import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -122,6 +123,7 @@ def _run(command: Command) -> int:
             Folders.remove_empty()
         return None
 
+    _register_sweepers()
     OmegaConf.register_new_resolver("bgm.help", partial(_help, command), replace=True)
     Folders.forget()
     # The files of the launchers are checked against their schemas, as they are meant to be here.
@@ -158,6 +160,15 @@ def _run(command: Command) -> int:
     if Folders.sweep is not None:
         return _end_sweep(command, sweep)
     return codes[0] if codes else EXIT_DONE
+
+
+def _register_sweepers() -> None:
+    """Name the sweepers to Hydra, which finds none where bgm is installed in place (pip -e)."""
+    plugins = Plugins.instance()  # imports Hydra's own sweepers anew, so those of bgm come after
+    from hydra_plugins.bgm_sweepers import GridSweeper, OptunaSweeper
+
+    for sweeper in (GridSweeper, OptunaSweeper):
+        plugins.register(sweeper)
 
 
 def _help(command: Command, *, _root_: DictConfig) -> str:
