@@ -134,6 +134,19 @@ def test_a_batch_that_does_not_fit_is_tried_one_by_one(matte, shoot, tmp_path, m
     assert all(not record["remarks"] for record in records(tmp_path / "out").values())
 
 
+def test_two_at_a_time_unless_they_are_large(matte, shoot, monkeypatch):
+    copies(shoot, 3)
+    network = Short(monkeypatch, most=2)
+    assert matte().code == 0
+    assert sorted(network.calls) == [1, 1, 2, 2]  # two of other sizes, four alike
+    for root in (shoot.src, shoot.bgr):
+        for path in root.glob("product/*.jpg"):
+            Image.open(path).resize((2048, 2048)).save(path)
+    network.calls.clear()
+    assert matte("on_existing=overwrite").code == 0
+    assert network.calls == [1] * 6
+
+
 def test_an_image_that_does_not_fit_is_computed_on_the_cpu(matte, tmp_path, monkeypatch):
     Short(monkeypatch, most=0)
     assert matte("suspect_above=1").code == 0
