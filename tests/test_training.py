@@ -93,7 +93,7 @@ def test_a_training_leaves_weights_that_others_can_use(train, bgm, shoot, tmp_pa
     assert "4 steps, 8 composites" in card
     losses, scores = curve(tmp_path / "out")
     assert set(losses) == {1, 2, 3, 4}
-    assert {"alpha", "edges", "foreground", "coarse_error", "total"} <= set(losses[4])
+    assert {"alpha", "edges", "foreground", "solid", "coarse_error", "total"} <= set(losses[4])
     assert set(scores[4]) >= {"all", "cutouts", "drawn lace", "hard", "empty"}
     assert set(scores[4]["all"]) == {"mad", "mse", "grad", "conn"}
     assert "difference_key" in journal(tmp_path / "out")[0]

@@ -85,6 +85,7 @@ class LossConfig:
     laplacian: float = 1.0
     foreground: float = 1.0
     error: float = 1.0
+    solid: float = 0.3
 
     def __post_init__(self) -> None:
         for key, value in vars(self).items():

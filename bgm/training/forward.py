@@ -29,11 +29,13 @@ class Result(NamedTuple):
         pha: Alpha, (B, 1, H, W) in [0, 1].
         fgr: Foreground, (B, 3, H, W) in [0, 1].
         err: Expected error of alpha, (B, 1, H, W); None after the refiner.
+        raw: Alpha before it is clamped to [0, 1], (B, 1, H, W).
     """
 
     pha: Tensor
     fgr: Tensor
     err: Tensor | None
+    raw: Tensor
 
 
 class Trainee(nn.Module):
@@ -77,7 +79,8 @@ class Trainee(nn.Module):
         # Where no error is expected nothing would be refined, and nothing learnt.
         err = coarse.err + _LEAST_ERROR
         refined = refine_chosen(self.network.refiner, photos, joined, err, hid).float()
-        result = Result(pass_clamp(refined[:, :1]), pass_clamp(refined[:, 1:] + src), None)
+        pha, fgr = refined[:, :1], refined[:, 1:] + src
+        result = Result(pass_clamp(pha), pass_clamp(fgr), None, pha)
         return [result] if self.frozen else [coarse, result]
 
     def _coarse(self, photos: Tensor) -> tuple[Result, Tensor, Tensor]:
@@ -88,7 +91,7 @@ class Trainee(nn.Module):
         pha, residual, err = torch.split(output[:, :_SEEN], _HEADS, dim=1)
         fgr = pass_clamp(residual + photos[:, :3])
         hid = output[:, _SEEN:].relu()
-        return Result(pass_clamp(pha), fgr, pass_clamp(err)), residual, hid
+        return Result(pass_clamp(pha), fgr, pass_clamp(err), pha), residual, hid
 
     def _decode(self, deepest: Tensor, features: Features) -> Tensor:
         """Decode; without a refiner, leave out the features that only a refiner would look at."""

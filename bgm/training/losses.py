@@ -1,4 +1,4 @@
-"""The losses: those of the published training, and a Laplacian pyramid of alpha if wanted."""
+"""The losses: those of the published training, a Laplacian pyramid, and a margin of alpha."""
 
 from __future__ import annotations
 
@@ -7,37 +7,38 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bgm.config.training import LossConfig
+from bgm.training.forward import Result
 
 _LEVELS = 4
+_MARGIN = 0.05
 
 
-def matting_losses(
-    pha: Tensor, fgr: Tensor, err: Tensor | None, true_pha: Tensor, true_fgr: Tensor
-) -> dict[str, Tensor]:
+def matting_losses(result: Result, true_pha: Tensor, true_fgr: Tensor) -> dict[str, Tensor]:
     """Compare a result with the truth.
 
     Args:
-        pha: Alpha, (B, 1, H, W) in [0, 1], float32.
-        fgr: Foreground, (B, 3, H, W) in [0, 1], float32.
-        err: The error of alpha that the network expects, (B, 1, H, W); None if it says nothing.
-        true_pha: True alpha.
+        result: The result, float32.
+        true_pha: True alpha, of the same size.
         true_fgr: True foreground, straight colour; looked at only where true alpha is above 0.
 
     Returns:
         `alpha`: mean absolute difference; `edges`: that of the Sobel magnitudes; `laplacian`: that
         of Laplacian pyramids, coarse levels counting more; `foreground`: mean absolute difference
         of colours where there is foreground; `error`: mean squared difference of the expected
-        error and the true one.
+        error and the true one; `solid`: how much alpha before the clamp lacks, on average, of lying
+        a margin outside [0, 1] where the truth is 0 or 1, so that noise there changes nothing.
     """
+    pha, fgr = result.pha, result.fgr
     visible = (true_pha > 0).to(fgr.dtype)
     found = {
         "alpha": F.l1_loss(pha, true_pha),
         "edges": F.l1_loss(sobel(pha), sobel(true_pha)),
         "laplacian": _laplacian_loss(pha, true_pha),
         "foreground": F.l1_loss(fgr * visible, true_fgr * visible),
+        "solid": _solid_loss(result.raw, true_pha),
     }
-    if err is not None:
-        found["error"] = F.mse_loss(err, (pha.detach() - true_pha).abs())
+    if result.err is not None:
+        found["error"] = F.mse_loss(result.err, (pha.detach() - true_pha).abs())
     return found
 
 
@@ -54,6 +55,11 @@ def sobel(x: Tensor) -> Tensor:
     padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
     gradients = F.conv2d(padded, kernels)
     return (gradients.square().sum(dim=1, keepdim=True) + 1e-6).sqrt()
+
+
+def _solid_loss(raw: Tensor, true: Tensor) -> Tensor:
+    lacking = torch.where(true == 0, raw + _MARGIN, 1 + _MARGIN - raw).relu()
+    return (lacking * ((true == 0) | (true == 1))).mean()
 
 
 def _laplacian_loss(pha: Tensor, true: Tensor) -> Tensor:

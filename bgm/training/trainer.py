@@ -124,7 +124,7 @@ class Trainer:
         total = batch.src.new_zeros(())
         for result in results:
             pha, fgr = (_resize(truth, result.pha) for truth in (batch.pha, batch.fgr))
-            losses = matting_losses(result.pha, result.fgr, result.err, pha, fgr)
+            losses = matting_losses(result, pha, fgr)
             total = total + weigh(losses, self.stage.losses)
             name = "" if result is results[-1] else "coarse_"
             found |= {f"{name}{key}": loss for key, loss in losses.items()}
