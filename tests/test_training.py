@@ -236,6 +236,9 @@ def test_finetuning_starts_from_the_shipped_checkpoint(train, tmp_path):
     for key in ("aspp.project.0.weight", "decoder.conv4.weight", "refiner.conv4.weight"):
         assert torch.allclose(tuned[key].float(), shipped[key].float(), atol=1e-3), key
     assert not torch.equal(tuned["decoder.conv4.weight"], shipped["decoder.conv4.weight"])
+    norms = [key for key in shipped if key.endswith(("running_mean", "running_var"))]
+    assert norms  # a few pictures at a time would spoil them
+    assert all(torch.equal(tuned[key], shipped[key]) for key in norms)
 
 
 def test_a_checkpoint_is_scored_beside_a_difference_key(train, tmp_path):

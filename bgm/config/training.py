@@ -99,6 +99,7 @@ class StageConfig:
     name: str = "base"
     model: ModelName = ModelName.base
     frozen: bool = False
+    keep_norms: bool = False
     steps: int = 80_000
     rate: float = 1e-3
     warmup: int = 500

@@ -44,12 +44,20 @@ class Trainee(nn.Module):
     Args:
         network: The network.
         frozen: Whether the coarse part of a `MattingRefine` stays as it is.
+        keep_norms: Whether batch normalisation goes on with the statistics it has, instead of
+            those of each batch.
     """
 
-    def __init__(self, network: MattingBase | MattingRefine, frozen: bool = False) -> None:
+    def __init__(
+        self,
+        network: MattingBase | MattingRefine,
+        frozen: bool = False,
+        keep_norms: bool = False,
+    ) -> None:
         super().__init__()
         self.network = network
         self.frozen = frozen
+        self.keep_norms = keep_norms
         for part in self._coarse_parts() if frozen else ():
             part.requires_grad_(False)
 
@@ -58,6 +66,9 @@ class Trainee(nn.Module):
         super().train(mode)
         for part in self._coarse_parts() if self.frozen else ():
             part.eval()
+        for part in self.modules() if self.keep_norms else ():
+            if isinstance(part, nn.BatchNorm2d):
+                part.eval()
         return self
 
     def forward(self, src: Tensor, bgr: Tensor) -> list[Result]:

@@ -62,7 +62,7 @@ class Trainer:
         self._precision = precision
         self._seed, self._rank, self._world = seed, rank, world
         self._schedule = Schedule(stage.rate, stage.steps, stage.warmup, stage.decay)
-        trainee = Trainee(network, stage.frozen).train()
+        trainee = Trainee(network, stage.frozen, stage.keep_norms).train()
         trainee.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._learning = [p for p in trainee.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(
