@@ -68,6 +68,16 @@ def test_colours_and_alpha_come_back(tmp_path, name):
         assert [int(tag) for tag in tags] == [1, 1, 1, 1]
 
 
+def test_chroma_is_rounded_alike_in_either_order_of_its_planes(tmp_path):
+    """The formats that people add may store the same pixels under another name."""
+    noise = np.random.default_rng(0).integers(0, 65536, (SIZE[1], SIZE[0], 3)).astype(np.uint16)
+    read_back = []
+    for name in ("yuv420p", "nv12"):
+        chosen = form("mp4", pixels={"rgb16": name}, options={"qp": "0"})
+        read_back += read(encode(tmp_path / f"{name}.mp4", chosen, [noise]))
+    assert np.array_equal(*read_back)
+
+
 def test_grey_is_lossless_by_default(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (SIZE[1], SIZE[0]), np.uint8)
     path = encode(tmp_path / "a.mkv", form("ffv1"), [noise])

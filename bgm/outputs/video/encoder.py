@@ -242,8 +242,8 @@ class VideoEncoder:
             return frame
         is_rgb = _is_rgb(self.pixel_format)
         flags = BICUBIC | FULL_CHROMA_IN
-        if "420" in self.pixel_format:  # changes nothing elsewhere, but takes a third longer
-            flags |= ACCURATE
+        if self._av.VideoFormat(self.pixel_format).chroma_height(height) < height:
+            flags |= ACCURATE  # changes nothing where rows stay as they are, but takes longer
         return self._reformatter.reformat(
             frame,
             format=self.pixel_format,
