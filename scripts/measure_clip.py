@@ -1,6 +1,6 @@
 """Prints how fast a full-HD clip is matted, from file to files, and how fast its network alone is.
 
-Usage: python scripts/measure_clip.py [ROUNDS [FRAMES [SETTING ...]]]
+Usage: python scripts/measure_clip.py [--rounds 3] [--frames 250] [SETTING ...]
 
 The clip is the demo's, enlarged and repeated, H.264; its files are the default ones, ProRes 4444
 and FFV1. The network alone gets frames that are decoded already, one at a time. Both take turns, in
@@ -9,13 +9,13 @@ one process, so the time of importing and of loading weights is in neither.
 
 from __future__ import annotations
 
-import os
+import argparse
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from itertools import chain, islice, repeat
+from itertools import cycle, islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import cv2
 import torch
 
 from bgm import load_matting, matte_video
-from bgm.data.processors import POLITE
+from bgm.data.processors import wait_politely
 from bgm.data.video.demo import EMPTY, RATE, composites, demo_plate
 from bgm.data.video.library import load_av
 from bgm.inference.matting import Matting
@@ -44,7 +44,7 @@ def make_clip(path: Path, frames: list[Any], count: int) -> None:
         stream = container.add_stream("libx264", rate=RATE)
         stream.width, stream.height = HD
         stream.pix_fmt, stream.options = "yuv420p", {"crf": "18", "preset": "veryfast"}
-        for pixels in islice(chain.from_iterable(repeat(frames)), count):
+        for pixels in islice(cycle(frames), count):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))
 
@@ -54,8 +54,8 @@ def network_alone(matting: Matting, frames: list[Any], plate: Any) -> float:
     with torch.inference_mode():
         matting(frames[0], plate)
         begun = time.perf_counter()
-        for number in range(ALONE):
-            matting(frames[number % len(frames)], plate)
+        for pixels in islice(cycle(frames), ALONE):
+            matting(pixels, plate)
     return ALONE / (time.perf_counter() - begun)
 
 
@@ -75,31 +75,34 @@ def whole_clip(matting: Matting, folder: Path, settings: list[str]) -> float:
 
 def main() -> None:
     """Measure, and print each round and the medians."""
-    arguments = sys.argv[1:]
-    rounds, count = (int(a) for a in [*arguments[:2], *("3", "250")[len(arguments[:2]) :]])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--frames", type=int, default=250)
+    parser.add_argument("settings", nargs="*")
+    given = parser.parse_args()
     plate = demo_plate()
     frames = [enlarged(pixels) for pixels, _ in islice(composites(plate), EMPTY, None)]
     shares = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        make_clip(folder / "clip.mp4", frames, count)
+        make_clip(folder / "clip.mp4", frames, given.frames)
         cv2.imwrite(str(folder / "plate.png"), enlarged(plate)[:, :, ::-1])
         matting = load_matting()
-        for number in range(rounds):
+        for number in range(given.rounds):
             alone = network_alone(matting, frames, enlarged(plate))
-            whole = whole_clip(matting, folder, arguments[2:])
+            whole = whole_clip(matting, folder, given.settings)
             shares.append(whole / alone)
             print(
                 f"round {number + 1}: network alone {alone:.2f} frames/s, "
-                f"{count} frames from file to files {whole:.2f}: {whole / alone:.1%}",
+                f"{given.frames} frames from file to files {whole:.2f}: {whole / alone:.1%}",
                 flush=True,
             )
     print(f"median: {statistics.median(shares):.1%}")
 
 
 if __name__ == "__main__":
-    if POLITE.keys() <= os.environ.keys():
-        main()
-    else:  # what the commands say to OpenMP has to be said before it starts
-        environment = {**os.environ, **POLITE}
-        sys.exit(subprocess.call([sys.executable, __file__, *sys.argv[1:]], env=environment))
+    wait_politely()  # has to be said before torch is imported, so in another process
+    process = get_context("spawn").Process(target=main)
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
