@@ -88,9 +88,9 @@ def run_application(command: Command) -> int:
 
 
 def _collect_seldom() -> None:
-    """Have Python seldom look for garbage among what is old: what is imported is not, but much.
+    """Have Python look for old garbage seldom: what is imported counts as old, and is none.
 
-    To look through it takes 0.2 s of a start, and 0.2 s at the end, when it does not matter.
+    To look through it takes 0.2 s of a start, and 0.2 s more at the end, where it does not matter.
     """
     gc.set_threshold(*gc.get_threshold()[:2], _SELDOM)
     atexit.register(gc.freeze)
