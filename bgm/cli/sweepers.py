@@ -8,10 +8,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
@@ -25,10 +28,49 @@ from bgm.errors import ConfigError
 log = logging.getLogger(__name__)
 
 _SAMPLERS = ("tpe", "nsgaii", "random")
+_KEPT = 100  # composed configurations at most, of some 100 KiB
+
+
+class _ComposedOnce:
+    """Composes a job's configuration to check it, and gives the same to the launcher.
+
+    Args:
+        loader: Hydra's, which does everything else.
+    """
+
+    def __init__(self, loader: ConfigLoader) -> None:
+        self._loader = loader
+        self._kept: dict[tuple[str, ...], DictConfig] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def load_sweep_config(
+        self, master_config: DictConfig, sweep_overrides: list[str]
+    ) -> DictConfig:
+        """The configuration of a job; whoever asks first leaves it to who asks second."""
+        key = tuple(sweep_overrides)
+        known = self._kept.pop(key, None)
+        if known is not None:
+            return known
+        composed = self._loader.load_sweep_config(master_config, sweep_overrides)
+        if len(self._kept) < _KEPT:
+            self._kept[key] = composed
+        return composed
 
 
 class GridSweeper(BasicSweeper):
     """Every combination; with `race=true` those that are beaten drop out on the way."""
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Take over what Hydra composed."""
+        once: Any = _ComposedOnce(hydra_context.config_loader)
+        context = replace(hydra_context, config_loader=once)
+        super().setup(hydra_context=context, task_function=task_function, config=config)
+        if not isinstance(self.launcher, BasicLauncher):  # its jobs are composed elsewhere
+            super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the jobs."""

@@ -62,6 +62,7 @@ def load_matting(
     runtime: str | None = "auto",
     checkpoints_dir: str | Path | None = None,
     calibration: Calibration | None = None,
+    spare: bool = False,
     **settings: Any,
 ) -> Matting:
     """Load a network that is ready to matte.
@@ -76,6 +77,7 @@ def load_matting(
             `openvino`; None leaves the network as it is.
         checkpoints_dir: Directory that `auto` searches first.
         calibration: Pictures that `int8` is calibrated with; None for the demo.
+        spare: As for `Predictor`.
         **settings: The settings of `MattingRefine`. `backbone_scale` and `refine_sample_pixels` are
             chosen for each picture unless they are given, see `bgm.inference.scale`.
 
@@ -91,7 +93,9 @@ def load_matting(
     path = find_checkpoint(str(checkpoint), model, backbone, directory)
     info = load_checkpoint(network, path, model, backbone)
     _, rule = split_settings(settings, info.coarse_side)
-    predictor = Predictor(network, chosen_device, precision, runtime, rule, calibration)
+    predictor = Predictor(
+        network, chosen_device, precision, runtime, rule, calibration, spare=spare
+    )
     return Matting(predictor, info)
 
 

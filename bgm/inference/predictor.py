@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import cv2
@@ -18,7 +19,7 @@ from bgm.inference.fuse import can_pack, channels_last
 from bgm.inference.matte import Matte
 from bgm.inference.quantize import Calibration, quantize_coarse
 from bgm.inference.remember import Remembering
-from bgm.inference.runtimes import PRECISIONS, choose_runtime, create_runtime
+from bgm.inference.runtimes import PRECISIONS, choose_runtime, create_runtime, when_needed
 from bgm.inference.scale import CoarsePass, ScaleRule
 from bgm.networks import CoarseNetwork, MattingRefine
 from bgm.networks.refiner import BLOCK
@@ -74,6 +75,8 @@ class Predictor:
         rule: Chooses the scale of the coarse pass, and how much is refined, for each picture; None
             leaves the network's own. Not for a `MattingBase`.
         calibration: Pictures for `int8`; None for the demo.
+        spare: Whether torch's weights are laid out for the coarse network only if it is needed,
+            which it may not be where results are at hand.
 
     Attributes:
         network: The network.
@@ -91,6 +94,8 @@ class Predictor:
         runtime: str | None = "auto",
         rule: ScaleRule | None = None,
         calibration: Calibration | None = None,
+        *,
+        spare: bool = False,
     ) -> None:
         self._dtype = _dtype(precision, device)
         self.device = device
@@ -106,7 +111,9 @@ class Predictor:
             quantized = None
             if precision == "int8":
                 quantized = quantize_coarse(network, self.rule, calibration or Calibration())
-            network.runtime = create_runtime(chosen, network, device, precision, quantized)
+            make = partial(create_runtime, chosen, network, device, precision, quantized)
+            # Other runtimes may refuse, which is to be known before any work.
+            network.runtime = when_needed(make) if spare and chosen == "eager" else make()
             channels_last(network)
             if isinstance(network, MattingRefine) and device.type == "cpu":
                 self._fast = FastPath(network, pack=can_pack())

@@ -9,6 +9,8 @@ import io
 import logging
 import sys
 from collections import Counter
+from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -116,6 +118,12 @@ def create_runtime(
     fused = fuse(coarse, example, pack=packs)
     eager = _in_dtype(fused.to(dtype), dtype)
     return _Compiled(fused, eager, dtype) if name == "compiled" else eager
+
+
+def when_needed(make: Callable[[], Runtime]) -> Runtime:
+    """A runtime that is made when it is first called."""
+    made = cache(make)
+    return lambda photos: made()(photos)
 
 
 def _in_dtype(module: Any, dtype: torch.dtype) -> Runtime:

@@ -110,8 +110,12 @@ def create_edges(edges: EdgesConfig) -> Edges | None:
     return Edges(edges) if edges.changes_alpha or edges.changes_colours else None
 
 
-def load_network(config: Config) -> Matting:
+def load_network(config: Config, *, spare: bool = False) -> Matting:
     """The network with its weights.
+
+    Args:
+        config: The settings.
+        spare: Whether coarse results may be at hand, so that the network may not be needed.
 
     Raises:
         CheckpointError: The checkpoint cannot be found, read, or is for another network.
@@ -131,6 +135,7 @@ def load_network(config: Config) -> Matting:
         runtime=config.runtime.name,
         checkpoints_dir=config.checkpoints_dir,
         calibration=create_calibration(config.calibration),
+        spare=spare,
         **network_settings(config.model, config.refine),
     )
 

@@ -88,6 +88,11 @@ class Reuse:
         return (self._loading_ms / self._loaders + coarse_ms) / 1000
 
 
+def has_results() -> bool:
+    """Whether earlier jobs have left anything."""
+    return _SHELF.size > 0
+
+
 def _is_unchanged(sample: Sample, pair: Pair) -> bool:
     """Whether the files of a pair are still those that it was decoded from."""
     files = {"src": pair.src, "bgr": pair.bgr}

@@ -33,7 +33,7 @@ from bgm.runs.preflight import create_output_dir, warn_of_little_space
 from bgm.runs.provenance import describe
 from bgm.runs.repeat import check_same
 from bgm.runs.resume import remove_partial_files, split
-from bgm.runs.reuse import Reuse
+from bgm.runs.reuse import Reuse, has_results
 from bgm.runs.suspects import judge
 from bgm.storage import locate
 from bgm.tracking import Preview, RunInfo, Tracker, import_early
@@ -109,7 +109,7 @@ def prepare(
         take_settings_of_file(config, matting)
     plan = make_plan(config, output_dir, working)
     import_early(config.tracking.name)
-    matting = matting or load_network(settings_here(config))
+    matting = matting or load_network(settings_here(config), spare=shares and has_results())
     if not plan.pairs.stills():
         _check_repeats(plan, matting)
     run = _open(plan, matting, working, console=console)
