@@ -14,7 +14,7 @@ from bgm import BgmError, MattingBase, MattingRefine
 from bgm.errors import CheckpointError
 from bgm.networks.checkpoints import SHIPPED, find_checkpoint, load_checkpoint, read_state_dict
 
-SHA256 = "9b55542004449ef726b2b47d3dd852598e8c1a36c43b818c014ae43ab99203ed"
+SHA256 = "3c1e3dfaf7ba23a20123e7503170c0563b26276d0ee3db4de065d3271e608a9a"
 
 
 @pytest.fixture(scope="module")
