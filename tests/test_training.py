@@ -192,6 +192,7 @@ def test_nothing_usable_ends_with_2(train, tmp_path):
         ("data.validation=[]", "data.foregrounds: nothing usable for validation"),
         ("data.alphas=photos", "has no alpha matte"),
         ("stage=refine", "needs one that was trained"),
+        ("stage.keep_norms=true", "needs a checkpoint"),
         ("stage.sizes=[[33,32]]", "divisible by 16"),
         ("composites.empty=2", "composites.empty=2.0: must be from 0 to 1"),
         ("precision=float16", "float16 trains on CUDA only"),

@@ -37,6 +37,11 @@ def create_network(config: TrainConfig) -> Network:
                 f"stage={config.stage.name} keeps the coarse part as it is, so it needs one that "
                 "was trained: checkpoint=<directory of a training>/best/base-....safetensors"
             )
+        if config.stage.keep_norms:
+            raise ConfigError(
+                "stage.keep_norms=true keeps what batch normalisation has learnt, so it needs a "
+                "checkpoint; random weights have learnt nothing"
+            )
         start_as_difference(network)
         return network
     path = find_checkpoint(config.checkpoint, model.name, backbone)
