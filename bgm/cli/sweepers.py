@@ -66,11 +66,11 @@ class GridSweeper(BasicSweeper):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Take over what Hydra composed."""
-        once: Any = _ComposedOnce(hydra_context.config_loader)
-        context = replace(hydra_context, config_loader=once)
-        super().setup(hydra_context=context, task_function=task_function, config=config)
-        if not isinstance(self.launcher, BasicLauncher):  # its jobs are composed elsewhere
-            super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        if isinstance(self.launcher, BasicLauncher):  # others compose in other processes
+            once: Any = _ComposedOnce(hydra_context.config_loader)
+            self.hydra_context = replace(hydra_context, config_loader=once)
+            self.launcher.hydra_context = self.hydra_context
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the jobs."""
