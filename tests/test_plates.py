@@ -124,10 +124,9 @@ def test_another_scene_and_a_damaged_plate_are_hopeless(matte, shoot, tmp_path):
     assert "another scene" in found["tripod/lemur-mountain"]["verdicts"][0]
     assert "teapot.jpg" in found["product/teapot"]["verdicts"][0]
     assert not found["tripod/lemur-brook"]["is_hopeless"]
-    matte("output_dir=run")
-    scene, *others = records(tmp_path / "run")["tripod/lemur-mountain"]["remarks"]
-    assert "another scene" in scene
-    assert all("needs eyes" in remark for remark in others)  # as such a matte well may
+    matte("output_dir=run", "suspect_above=1")  # what the check says of the matte is not the point
+    (remark,) = records(tmp_path / "run")["tripod/lemur-mountain"]["remarks"]
+    assert "another scene" in remark
 
 
 @pytest.mark.parametrize("blurred", ["plate", "photograph"])
