@@ -13,7 +13,9 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
+
+from bgm.networks.checkpoints import read_state_dict
 
 
 def main() -> None:
@@ -29,7 +31,7 @@ def main() -> None:
         files.append(Path(file))
     if abs(sum(shares) - 1) > 1e-6:
         parser.error(f"the shares add up to {sum(shares):g}, not 1")
-    stored = [load_file(file) for file in files]
+    stored = [read_state_dict(file) for file in files]
     if any(tensors.keys() != stored[0].keys() for tensors in stored):
         parser.error("not of one network: their tensors have other names")
     average = dict(stored[0])

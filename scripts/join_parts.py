@@ -13,8 +13,10 @@ import argparse
 from pathlib import Path
 
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
+
+from bgm.networks.checkpoints import read_state_dict
 
 ALPHA = (("decoder.conv4", 0), ("refiner.conv4", 0))
 """The last layers of both parts, and which of their channels is alpha."""
@@ -30,10 +32,10 @@ def main() -> None:
     arguments = parser.parse_args()
     with safe_open(arguments.refine, "pt") as file:
         metadata = file.metadata()
-    tensors = load_file(arguments.refine)
+    tensors = read_state_dict(arguments.refine)
     coarse = {
         name: tensor
-        for name, tensor in load_file(arguments.coarse).items()
+        for name, tensor in read_state_dict(arguments.coarse).items()
         if not name.startswith("refiner.")
     }
     unknown = [name for name, tensor in coarse.items() if not _fits(tensor, tensors.get(name))]
