@@ -38,6 +38,15 @@ class CoarseModule(_Parts):
         return split_output(self.join(photos))
 
 
+class HalfModule(_Parts):
+    """All but the last step of the decoder."""
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """Run the network on (B, 6, h, w)."""
+        features = self.backbone(photos)
+        return self.decoder.decode_half(self.aspp(features.sixteenth), features)
+
+
 class JoinedModule(_Parts):
     """The same with one output, (B, h, w, 37): what leaves the decoder, pixel by pixel.
 

@@ -19,6 +19,7 @@ from bgm.inference.sparse import SparseRefiner
 from bgm.networks import MattingRefine
 
 _ROWS = 32
+_HIDDEN = 32  # channels of hidden features; then come alpha and residual
 _COLOUR_FIRST = [33, 34, 35, 32]  # residual and alpha in what the coarse pass knows
 
 
@@ -64,7 +65,8 @@ class FastPath:
         height, width = pairs[0][0].shape[:2]
         size = self._network.coarse_size(height, width)
         small = torch.stack([torch.cat([_shrink(image, size) for image in pair]) for pair in pairs])
-        pha, residual, err, hid = self._network.predict(small)
+        runtime = self._network.runtime or self._network.predict
+        pha, residual, err, hid = runtime(small)
         chosen = self._network.refiner.choose_blocks(err, (height // 4, width // 4))[:, 0]
         ratio = SparseRefiner.fits(self._network.refiner, height, width, size)
         assert ratio is not None
@@ -74,8 +76,16 @@ class FastPath:
         self._refiners[ratio] = refine
         outputs = []
         for index, (src, bgr) in enumerate(pairs):
-            known = _framed(hid[index], pha[index], residual[index])
-            coarse = known[1:-1, 1:-1, _COLOUR_FIRST]
+            known = torch.zeros(size[0] + 2, size[1] + 2, _HIDDEN + 4)
+            inside = known[1:-1, 1:-1]
+            if isinstance(hid, Tensor):
+                inside[..., :_HIDDEN] = hid[index].permute(1, 2, 0)
+            else:
+                hid.write(index, refine.reach(chosen[index]), inside[..., :_HIDDEN])
+            inside[..., _HIDDEN] = pha[index, 0]
+            inside[..., _HIDDEN + 1 :] = residual[index].permute(1, 2, 0)
+            _repeat_border(known)
+            coarse = inside[..., _COLOUR_FIRST]
             enlarged = cv2.resize(coarse.numpy(), (width, height), interpolation=cv2.INTER_LINEAR)
             whole = torch.from_numpy(enlarged)
             refined = refine(src, bgr, known, chosen[index], whole)
@@ -102,17 +112,10 @@ def _shrink(image: Tensor, size: tuple[int, int]) -> Tensor:
     return total.mul_(1 / (4 * white(image.dtype))).permute(2, 0, 1)
 
 
-def _framed(*maps: Tensor) -> Tensor:
-    """Join maps (C, h, w) as pixels, the border repeated once: (h + 2, w + 2, all C)."""
-    channels, (height, width) = sum(len(one) for one in maps), maps[0].shape[1:]
-    framed = torch.empty(height + 2, width + 2, channels)
-    last = 0
-    for one in maps:
-        framed[1:-1, 1:-1, last : last + len(one)] = one.permute(1, 2, 0)
-        last += len(one)
+def _repeat_border(framed: Tensor) -> None:
+    """Fill the outermost pixels of (H, W, C) with those next to them."""
     framed[0], framed[-1] = framed[1], framed[-2]
     framed[:, 0], framed[:, -1] = framed[:, 1], framed[:, -2]
-    return framed
 
 
 def _add_source(whole: Tensor, src: Tensor) -> Tensor:

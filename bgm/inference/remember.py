@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bgm.data.shelf import Shelf
-from bgm.networks import CoarseOutput, Runtime
+from bgm.networks import Runtime, RuntimeOutput
 from bgm.records.timing import Timer
 
 
@@ -32,7 +32,7 @@ class Remembering:
         self.spared_ms = 0.0
         self._told_ms = 0.0
 
-    def __call__(self, photos: Tensor) -> CoarseOutput:
+    def __call__(self, photos: Tensor) -> RuntimeOutput:
         """The coarse network's outputs for (B, 6, h, w), which are not to be changed."""
         content = hashlib.sha256(photos.contiguous().numpy().tobytes()).digest()
         # In how many parts a sum is taken changes its last bits.
@@ -44,7 +44,7 @@ class Remembering:
             return output  # type: ignore[no-any-return]
         with Timer() as computing:
             output = self._runtime(photos)
-        self._shelf.keep(key, (output, computing.ms), sum(tensor.nbytes for tensor in output))
+        self._shelf.keep(key, (output, computing.ms), sum(part.nbytes for part in output))
         return output
 
     def take_spared_ms(self) -> float:

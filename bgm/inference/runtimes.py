@@ -18,9 +18,17 @@ import torch
 from torch import Tensor, nn
 
 from bgm.errors import ConfigError
-from bgm.inference.coarse import EXAMPLE, CoarseModule, JoinedModule, split_joined, to_onnx
+from bgm.inference.coarse import (
+    EXAMPLE,
+    CoarseModule,
+    HalfModule,
+    JoinedModule,
+    split_joined,
+    to_onnx,
+)
 from bgm.inference.fuse import can_pack, fuse
-from bgm.networks import CoarseNetwork, CoarseOutput, Runtime
+from bgm.inference.last_step import LastStep
+from bgm.networks import CoarseNetwork, CoarseOutput, MattingRefine, Runtime, RuntimeOutput
 
 log = logging.getLogger(__name__)
 
@@ -112,9 +120,11 @@ def create_runtime(
         return _onnx(quantized or to_onnx(network))
     if name == "openvino":
         return _OpenVino(network, dtype, quantized)
-    coarse = CoarseModule(network).eval().requires_grad_(False)
     example = torch.rand(EXAMPLE, device=device)
     packs = device.type == "cpu" and dtype is torch.float32 and name == "eager" and can_pack()
+    if packs and isinstance(network, MattingRefine):
+        return _in_two_steps(network, example)
+    coarse = CoarseModule(network).eval().requires_grad_(False)
     fused = fuse(coarse, example, pack=packs)
     eager = _in_dtype(fused.to(dtype), dtype)
     return _Compiled(fused, eager, dtype) if name == "compiled" else eager
@@ -124,6 +134,18 @@ def when_needed(make: Callable[[], Runtime]) -> Runtime:
     """A runtime that is made when it is first called."""
     made = cache(make)
     return lambda photos: made()(photos)
+
+
+def _in_two_steps(network: MattingRefine, example: Tensor) -> Runtime:
+    """Hidden features wait for what asks for them."""
+    half = fuse(HalfModule(network).eval().requires_grad_(False), example, pack=True)
+    last = LastStep(network.decoder.conv4)
+
+    def run(photos: Tensor) -> RuntimeOutput:
+        photos = photos.contiguous(memory_format=torch.channels_last)
+        return last(half(photos), photos)
+
+    return run
 
 
 def _in_dtype(module: Any, dtype: torch.dtype) -> Runtime:
@@ -146,7 +168,7 @@ class _Compiled:
         self._seen: Counter[torch.Size] = Counter()
         self.compiled_after = _COMPILED_AFTER
 
-    def __call__(self, photos: Tensor) -> CoarseOutput:
+    def __call__(self, photos: Tensor) -> RuntimeOutput:
         self._seen[photos.shape] += 1
         if self._seen[photos.shape] <= self.compiled_after:
             return self._eager(photos)

@@ -18,12 +18,15 @@ plain refiner, on strips along the border.
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bgm.data.pixels import scale_to_unit
 from bgm.inference.fuse import PackedConvolution, channels_last, fold
+from bgm.inference.windows import cut_windows
 from bgm.networks.refiner import BLOCK, Refiner
 
 _NEAR = 2  # blocks this near to the border see the padding
@@ -111,6 +114,25 @@ class SparseRefiner:
             return None
         return ratio if min(height, width) // BLOCK > 2 * _strip_blocks(ratio) else None
 
+    def reach(self, chosen: Tensor) -> Tensor:
+        """Where refining looks at what the coarse pass knows.
+
+        Args:
+            chosen: Blocks to refine, boolean, (H/4, W/4).
+
+        Returns:
+            Pixels of the coarse pass, boolean, (h, w).
+        """
+        pixels, far = chosen.byte(), 2
+        if self._ratio == 1:
+            pixels, far = pixels.repeat_interleave(2, 0).repeat_interleave(2, 1), 3
+        elif self._ratio > 2:
+            blocks = self._ratio // 2  # to a pixel
+            height, width = (side // blocks for side in chosen.shape)
+            pixels = pixels.view(height, blocks, width, blocks).amax((1, 3))
+        kernel = np.ones((2 * far + 1, 2 * far + 1), np.uint8)
+        return torch.from_numpy(cv2.dilate(pixels.numpy(), kernel)).bool()
+
     def __call__(
         self, src: Tensor, bgr: Tensor, known: Tensor, chosen: Tensor, whole: Tensor
     ) -> Tensor:
@@ -120,7 +142,8 @@ class SparseRefiner:
             src: Source, (H, W, 3), contiguous, uint8 or float in [0, 1].
             bgr: Background, likewise.
             known: Hidden features, alpha and residual of the coarse pass, their border repeated
-                once, which is what resizing sees there: (h + 2, w + 2, 36), contiguous.
+                once, which is what resizing sees there: (h + 2, w + 2, 36), contiguous. Features
+                are looked at where `reach` says, and have to be finite elsewhere.
             chosen: Blocks to refine, boolean, (H/4, W/4).
             whole: Coarse foreground residual and alpha, in this order, at full resolution,
                 (H, W, 4); the chosen blocks are replaced.
@@ -160,13 +183,13 @@ class SparseRefiner:
         cells = _Cells(F.max_pool2d(inner[None].float(), 3, 1, 1)[0] > 0, self._ratio)
         corners = cells.rows * BLOCK - 2, cells.columns * BLOCK - 2
         photos = [
-            scale_to_unit(_cut_windows(image, _WINDOW, *corners).float(), image)
+            scale_to_unit(cut_windows(image, _WINDOW, *corners).float(), image)
             for image in (src, bgr)
         ]
         first = self._convolve_first(padded, photos, cells)
 
         count = len(rows)
-        around = _cut_windows(cells.numbers[..., None], 3, rows - 1, columns - 1).view(-1, 3, 1, 3)
+        around = cut_windows(cells.numbers[..., None], 3, rows - 1, columns - 1).view(-1, 3, 1, 3)
         halves = torch.cat([2 * around, 2 * around + 1], 2).view(-1)  # upper and lower pixels
         x = first.view(-1, 48).index_select(0, halves).view(count, 6, 6, 24)
         x = self._second(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
@@ -187,7 +210,7 @@ class SparseRefiner:
         output.addmm_(photos[1], self._on_photos[1])
         for phase, part in cells.phases.items():
             corners = [2 * index[part] // self._ratio for index in (cells.rows, cells.columns)]
-            near = _cut_windows(padded, 4 if self._ratio == 1 else 3, *corners)
+            near = cut_windows(padded, 4 if self._ratio == 1 else 3, *corners)
             output[part].addmm_(near, self._on_known[phase])
         return output.relu_()
 
@@ -262,18 +285,6 @@ def _scale(cut: slice, times: int, per: int) -> slice:
     """A range of blocks as a range of pixels or of coarse pixels."""
     ends = (None if end is None else end * times // per for end in (cut.start, cut.stop))
     return slice(*ends)
-
-
-def _cut_windows(image: Tensor, side: int, tops: Tensor, lefts: Tensor) -> Tensor:
-    """Windows of `side` pixels of a contiguous (H, W, C), as vectors: (N, side x side x C).
-
-    Row by row of a window, which is copied as a whole; picking places in a view of all windows
-    would copy each number by itself.
-    """
-    height, width, channels = image.shape
-    rows = image.as_strided((height * width - side + 1, side * channels), (channels, 1))
-    starts = (tops * width + lefts)[:, None] + torch.arange(side) * width
-    return rows.index_select(0, starts.view(-1)).view(len(tops), -1)
 
 
 def _bias(convolution: nn.Conv2d) -> Tensor:

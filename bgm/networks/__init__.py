@@ -9,6 +9,7 @@ from bgm.networks.matting import (
     MattingRefine,
     RefineOutput,
     Runtime,
+    RuntimeOutput,
     run_coarse,
     split_output,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "MattingRefine",
     "RefineOutput",
     "Runtime",
+    "RuntimeOutput",
     "run_coarse",
     "split_output",
 ]

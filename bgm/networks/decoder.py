@@ -37,13 +37,18 @@ class Decoder(nn.Module):
             deepest: What the ASPP made of the features at 1/16.
             skips: The encoder's features.
         """
-        x = self.relu(self.bn1(self.conv1(_join(deepest, skips.eighth))))
-        x = self.relu(self.bn2(self.conv2(_join(x, skips.quarter))))
-        x = self.relu(self.bn3(self.conv3(_join(x, skips.half))))
-        output: Tensor = self.conv4(_join(x, skips.full))
+        output: Tensor = self.conv4(join(self.decode_half(deepest, skips), skips.full))
+        return output
+
+    def decode_half(self, deepest: Tensor, skips: Features) -> Tensor:
+        """All steps but the last: (B, widths[3], H/2, W/2), rounded up."""
+        x = self.relu(self.bn1(self.conv1(join(deepest, skips.eighth))))
+        x = self.relu(self.bn2(self.conv2(join(x, skips.quarter))))
+        output: Tensor = self.relu(self.bn3(self.conv3(join(x, skips.half))))
         return output
 
 
-def _join(x: Tensor, skip: Tensor) -> Tensor:
+def join(x: Tensor, skip: Tensor) -> Tensor:
+    """Enlarge `x` to the size of `skip`, bilinear, and put its channels before those."""
     upsampled = F.interpolate(x, skip.shape[2:], mode="bilinear", align_corners=False)
     return torch.cat([upsampled, skip], dim=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +59,31 @@ class RefineOutput(NamedTuple):
 CoarseOutput = tuple[Tensor, Tensor, Tensor, Tensor]
 """Alpha, foreground residual (not clamped), error and hidden features of the coarse network."""
 
-Runtime = Callable[[Tensor], CoarseOutput]
+
+class LazyHidden(Protocol):
+    """Hidden features that are computed where they are asked for."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what they are computed from."""
+
+    def everywhere(self) -> Tensor:
+        """All of them, (B, 32, H, W)."""
+
+    def write(self, index: int, needed: Tensor, output: Tensor) -> None:
+        """Write those of one image.
+
+        Args:
+            index: Of the image in the batch.
+            needed: Where they have to be right, boolean, (H, W).
+            output: Takes them, (H, W, 32); 0 or right elsewhere.
+        """
+
+
+RuntimeOutput = tuple[Tensor, Tensor, Tensor, Tensor | LazyHidden]
+"""The same as `CoarseOutput`, but for features that are not there yet."""
+
+Runtime = Callable[[Tensor], RuntimeOutput]
 """Computes the coarse network on (B, 6, H, W)."""
 
 
@@ -87,7 +111,8 @@ class CoarseNetwork(nn.Module):
     def predict(self, photos: Tensor) -> CoarseOutput:
         """Run the coarse network on source and background, (B, 6, H, W)."""
         if self.runtime is not None:
-            return self.runtime(photos)
+            pha, residual, err, hid = self.runtime(photos)
+            return pha, residual, err, hid if isinstance(hid, Tensor) else hid.everywhere()
         return split_output(run_coarse(self.backbone, self.aspp, self.decoder, photos))
 
 
