@@ -110,6 +110,53 @@ def test_the_sparse_refiner_is_exact_up_to_rounding_also_at_the_border(ratio):
     assert (tiles[~chosen] == 0).all()
 
 
+@pytest.mark.parametrize("ratio", [1, 2, 4, 8])
+def test_refining_looks_no_farther_than_it_says(ratio):
+    """Features elsewhere are not computed, so another value there changes no bit."""
+    torch.manual_seed(0)
+    network = create_network("refine", "mobilenetv2").eval()
+    height, width = 8 * ratio * 10, 8 * ratio * 12
+    coarse = (height // 2 // ratio, width // 2 // ratio)
+    src, bgr = (torch.randint(0, 256, (height, width, 3), dtype=torch.uint8) for _ in range(2))
+    known = torch.rand(*coarse, 36)
+    chosen = torch.zeros(height // 4, width // 4, dtype=torch.bool)
+    chosen.view(-1)[torch.randperm(chosen.numel())[:12]] = True
+    results = []
+    with torch.inference_mode():
+        refine = SparseRefiner(network.refiner, ratio, pack=can_pack())
+        elsewhere = ~refine.reach(chosen)
+        assert 0.5 < elsewhere.float().mean() < 0.95
+        for value in (0.0, 100.0):
+            known[elsewhere, :32] = value
+            framed = np.pad(known.numpy(), [(1, 1), (1, 1), (0, 0)], mode="edge")
+            whole = torch.zeros(height, width, 4)
+            refine(src, bgr, torch.from_numpy(framed), chosen, whole)
+            results.append(whole)
+    assert results[0].any()
+    assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("size", [(4, 6), (18, 28), (60, 41), (61, 40)])
+def test_hidden_features_are_right_where_they_are_needed(size):
+    torch.manual_seed(0)
+    network = load_matting(runtime=None).predictor.network
+    photos, needed = torch.rand(2, 6, *size), torch.rand(2, *size) < 0.1
+    with torch.inference_mode():
+        expected = network.predict(photos)
+        *maps, hidden = create_runtime("eager", network, CPU, "float32")(photos)
+        for one, other in zip(maps, expected, strict=False):
+            np.testing.assert_allclose(one, other, atol=5e-5)
+        if isinstance(hidden, torch.Tensor):  # not twice the half, or a torch that cannot
+            assert size[0] % 2 or size[1] % 2 or not can_pack()
+            return
+        for index in range(2):
+            written = torch.zeros(*size, 32)
+            hidden.write(index, needed[index], written)
+            right = expected[3][index].permute(1, 2, 0)
+            np.testing.assert_allclose(written[needed[index]], right[needed[index]], atol=1e-4)
+            assert ((written == 0) | ((written - right).abs() < 1e-4)).all()
+
+
 @pytest.mark.parametrize("backbone", ["mobilenetv2", "resnet50", "resnet101"])
 @pytest.mark.parametrize("packed", [True, False])
 def test_fused_networks_give_the_same(backbone, packed):
