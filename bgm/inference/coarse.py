@@ -38,15 +38,6 @@ class CoarseModule(_Parts):
         return split_output(self.join(photos))
 
 
-class HalfModule(_Parts):
-    """All but the last step of the decoder."""
-
-    def forward(self, photos: Tensor) -> Tensor:
-        """Run the network on (B, 6, h, w)."""
-        features = self.backbone(photos)
-        return self.decoder.decode_half(self.aspp(features.sixteenth), features)
-
-
 class JoinedModule(_Parts):
     """The same with one output, (B, h, w, 37): what leaves the decoder, pixel by pixel.
 
@@ -57,6 +48,15 @@ class JoinedModule(_Parts):
     def forward(self, photos: Tensor) -> Tensor:
         """Run the network on (B, 6, h, w)."""
         return self.join(photos).permute(0, 2, 3, 1)
+
+
+class HalfModule(_Parts):
+    """All but the last step of the decoder."""
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """Run the network on (B, 6, h, w)."""
+        features = self.backbone(photos)
+        return self.decoder.decode_half(self.aspp(features.sixteenth), features)
 
 
 def split_joined(joined: NDArray[Any]) -> CoarseOutput:

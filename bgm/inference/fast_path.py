@@ -17,10 +17,10 @@ from torch.nn import functional as F
 from bgm.data.pixels import white
 from bgm.inference.sparse import SparseRefiner
 from bgm.networks import MattingRefine
+from bgm.networks.refiner import HIDDEN_CHANNELS
 
 _ROWS = 32
-_HIDDEN = 32  # channels of hidden features; then come alpha and residual
-_COLOUR_FIRST = [33, 34, 35, 32]  # residual and alpha in what the coarse pass knows
+_COLOUR_FIRST = [33, 34, 35, 32]  # residual and alpha, which stand behind hidden features
 
 
 class FastOutput(NamedTuple):
@@ -65,8 +65,7 @@ class FastPath:
         height, width = pairs[0][0].shape[:2]
         size = self._network.coarse_size(height, width)
         small = torch.stack([torch.cat([_shrink(image, size) for image in pair]) for pair in pairs])
-        runtime = self._network.runtime or self._network.predict
-        pha, residual, err, hid = runtime(small)
+        pha, residual, err, hid = self._network.predict_lazily(small)
         chosen = self._network.refiner.choose_blocks(err, (height // 4, width // 4))[:, 0]
         ratio = SparseRefiner.fits(self._network.refiner, height, width, size)
         assert ratio is not None
@@ -76,14 +75,14 @@ class FastPath:
         self._refiners[ratio] = refine
         outputs = []
         for index, (src, bgr) in enumerate(pairs):
-            known = torch.zeros(size[0] + 2, size[1] + 2, _HIDDEN + 4)
+            known = torch.zeros(size[0] + 2, size[1] + 2, HIDDEN_CHANNELS + 4)
             inside = known[1:-1, 1:-1]
             if isinstance(hid, Tensor):
-                inside[..., :_HIDDEN] = hid[index].permute(1, 2, 0)
+                inside[..., :HIDDEN_CHANNELS] = hid[index].permute(1, 2, 0)
             else:
-                hid.write(index, refine.reach(chosen[index]), inside[..., :_HIDDEN])
-            inside[..., _HIDDEN] = pha[index, 0]
-            inside[..., _HIDDEN + 1 :] = residual[index].permute(1, 2, 0)
+                hid.write(index, refine.reach(chosen[index]), inside[..., :HIDDEN_CHANNELS])
+            inside[..., HIDDEN_CHANNELS] = pha[index, 0]
+            inside[..., HIDDEN_CHANNELS + 1 :] = residual[index].permute(1, 2, 0)
             _repeat_border(known)
             coarse = inside[..., _COLOUR_FIRST]
             enlarged = cv2.resize(coarse.numpy(), (width, height), interpolation=cv2.INTER_LINEAR)

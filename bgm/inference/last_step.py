@@ -13,16 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from bgm.inference.fuse import PackedConvolution
-from bgm.inference.windows import cut_windows
-from bgm.networks import RuntimeOutput, split_output
+from bgm.inference.windows import AT_ONCE, cut_windows
+from bgm.networks import CoarseOutput, RuntimeOutput, split_output
 from bgm.networks.decoder import join
 from bgm.networks.encoders import INPUT_CHANNELS
 from bgm.networks.matting import clamp
+from bgm.networks.refiner import HIDDEN_CHANNELS
 
 _DENSE = 5  # channels of alpha, residual and error, which come first
 _TYPICAL = (136, 240)  # height and width of what `decode_half` returns
 _RIM = 2  # pixels this near to the border see the padding
-_BLOCKS_AT_ONCE = 16_384  # each takes about 3 kB on its way
+_MANY = 0.4  # share of the blocks from which on it is quicker to compute all
 _ENLARGING = torch.tensor(  # makes four pixels in a row, the middle two of one pixel, from three
     [[0.75, 0.25, 0], [0.25, 0.75, 0], [0, 0.75, 0.25], [0, 0.25, 0.75]], dtype=torch.double
 )
@@ -32,11 +33,13 @@ class _Rim(NamedTuple):
     """What the last step returns along a side of the images.
 
     Attributes:
-        place: Index of (B, C, H, W).
-        channels: Those of the whole step, (B, 37, height, width).
+        rows: Those that it covers.
+        columns: Likewise.
+        channels: Those of the whole step, (B, 37, rows, columns).
     """
 
-    place: tuple[slice, ...]
+    rows: slice
+    columns: slice
     channels: Tensor
 
 
@@ -51,9 +54,8 @@ class LastStep:
         assert convolution.bias is not None
         weight, bias = convolution.weight.detach(), convolution.bias.detach()
         height, width = _TYPICAL
-        self._plain = PackedConvolution(
-            convolution, None, (1, weight.shape[1], 2 * height, 2 * width)
-        )
+        channels = weight.shape[1]
+        self._plain = PackedConvolution(convolution, None, (1, channels, 2 * height, 2 * width))
         on_blocks = _block_weights(weight)
         dense = nn.Conv2d(on_blocks.shape[3], 4 * _DENSE, 3, padding=1)
         dense.weight.data = on_blocks[:, :, :_DENSE].flatten(0, 2)
@@ -71,74 +73,87 @@ class LastStep:
         """
         batch, _, height, width = half.shape
         if photos.shape[2:] != (2 * height, 2 * width) or min(height, width) < _RIM:
-            return split_output(self.plain(half, photos))
+            return split_output(self._convolve(half, photos))
         blocks = _join_blocks(half, photos)
         made = self._dense(blocks.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         pixels = torch.empty(batch, 2 * height, 2 * width, _DENSE)
         _in_blocks(pixels).copy_(made.view(batch, height, width, 2, 2, _DENSE))
         output = pixels.permute(0, 3, 1, 2)
-        rims = [self._rim(half, photos, side, last) for side in (0, 1) for last in (False, True)]
+        rims = [self._rim(half, photos, rows, columns) for rows, columns in _SIDES]
         for rim in rims:
-            output[rim.place] = rim.channels[:, :_DENSE]
-        hidden = _Hidden(self, half, photos, blocks, rims)
-        return clamp(output[:, :1]), output[:, 1:4], clamp(output[:, 4:]), hidden
+            output[:, :, rim.rows, rim.columns] = rim.channels[:, :_DENSE]
+        pha, residual, err = output[:, :1], output[:, 1:4], output[:, 4:]
+        return clamp(pha), residual.contiguous(), clamp(err), _Hidden(self, blocks, rims)
 
-    def plain(self, half: Tensor, photos: Tensor) -> Tensor:
-        """The step as the decoder does it, (B, 37, H, W)."""
+    def undivided(self, blocks: Tensor) -> CoarseOutput:
+        """All of the step, as the decoder does it, of what `_join_blocks` has joined."""
+        channels = blocks.shape[3] - 4 * INPUT_CHANNELS
+        batch, height, width, _ = blocks.shape
+        own = blocks[..., channels:].view(batch, height, width, 2, 2, INPUT_CHANNELS)
+        photos = torch.empty(batch, 2 * height, 2 * width, INPUT_CHANNELS)
+        _in_blocks(photos).copy_(own)
+        half = blocks[..., :channels].contiguous()
+        return split_output(self._convolve(half.permute(0, 3, 1, 2), photos.permute(0, 3, 1, 2)))
+
+    def hidden(self, windows: Tensor) -> Tensor:
+        """Hidden features of the block amid each 3x3 blocks: (N, 9 x 72) to (N, 2, 2, 32)."""
+        features = torch.addmm(self._hidden_bias, windows, self._hidden).relu_()
+        return features.view(len(windows), 2, 2, HIDDEN_CHANNELS)
+
+    def _convolve(self, half: Tensor, photos: Tensor) -> Tensor:
         output: Tensor = self._plain(join(half, photos))
         return output
 
-    def features(self, windows: Tensor) -> Tensor:
-        """Hidden features of the block amid each of 3x3 blocks: (N, 9 x 72) to (N, 2, 2, 32)."""
-        features = torch.addmm(self._hidden_bias, windows, self._hidden).relu_()
-        return features.view(len(windows), 2, 2, self._hidden.shape[1] // 4)
-
-    def _rim(self, half: Tensor, photos: Tensor, side: int, last: bool) -> _Rim:
-        """The first or last pixels of height (side 0) or width, from a strip as wide as needed.
+    def _rim(self, half: Tensor, photos: Tensor, rows: slice, columns: slice) -> _Rim:
+        """Pixels along a side, from a strip that is as wide as needed.
 
         One image after the other: how strips so narrow are summed up depends on their number.
         """
-        place = _edge(side, last, _RIM)
-        halves, strips = half[place], photos[_edge(side, last, 2 * _RIM)]
-        channels = [
-            self.plain(*one)[place] for one in zip(halves[:, None], strips[:, None], strict=True)
+        strips = [
+            torch.split(image[:, :, _times(rows, n), _times(columns, n)], 1)
+            for image, n in ((half, 1), (photos, 2))
         ]
-        return _Rim(place, torch.cat(channels))
+        convolved = torch.cat([self._convolve(*one) for one in zip(*strips, strict=True)])
+        return _Rim(rows, columns, convolved[:, :, rows, columns])
 
 
 class _Hidden:
     """The hidden features, see `LazyHidden`."""
 
-    def __init__(
-        self, step: LastStep, half: Tensor, photos: Tensor, blocks: Tensor, rims: list[_Rim]
-    ) -> None:
-        self._step, self._half, self._photos, self._blocks = step, half, photos, blocks
-        self._rims = rims
-        self.nbytes = half.nbytes + photos.nbytes + blocks.nbytes
+    def __init__(self, step: LastStep, blocks: Tensor, rims: list[_Rim]) -> None:
+        self._step, self._blocks, self._rims = step, blocks, rims
+        self.nbytes = blocks.nbytes + sum(rim.channels.nbytes for rim in rims)
 
     def everywhere(self) -> Tensor:
-        """All of them, as the decoder computes them."""
-        return split_output(self._step.plain(self._half, self._photos))[3]
+        """All of them."""
+        return self._step.undivided(self._blocks)[3]
 
     def write(self, index: int, needed: Tensor, output: Tensor) -> None:
-        """Write those of one image where they are needed, a whole block or none of it."""
-        blocks = _in_blocks(needed[None, ..., None])[0].flatten(2).any(2)
-        blocks[0] = blocks[-1] = blocks[:, 0] = blocks[:, -1] = False  # these are the rims
+        """Write at least those of one image that are needed."""
+        height, width = self._blocks.shape[1:3]
+        inner = needed.view(height, 2, width, 2).any(3).any(1)
+        inner[0] = inner[-1] = inner[:, 0] = inner[:, -1] = False  # these are the rims
+        places = torch.nonzero(inner)
+        if len(places) > _MANY * inner.numel():
+            output.copy_(self._step.undivided(self._blocks[index][None])[3][0].permute(1, 2, 0))
+            return
         tiles = _in_blocks(output[None])[0]
-        places = torch.nonzero(blocks)
-        for start in range(0, len(places), _BLOCKS_AT_ONCE):
-            rows, columns = places[start : start + _BLOCKS_AT_ONCE].unbind(1)
+        for start in range(0, len(places), AT_ONCE):
+            rows, columns = places[start : start + AT_ONCE].unbind(1)
             windows = cut_windows(self._blocks[index], 3, rows - 1, columns - 1)
-            tiles[rows, columns] = self._step.features(windows)
-        planes = output.permute(2, 0, 1)
+            tiles[rows, columns] = self._step.hidden(windows)
         for rim in self._rims:
-            planes[rim.place[1:]] = rim.channels[index, _DENSE:].relu()
+            features = rim.channels[index, _DENSE:].relu()
+            output[rim.rows, rim.columns] = features.permute(1, 2, 0)
 
 
-def _edge(side: int, last: bool, wide: int) -> tuple[slice, ...]:
-    """Index of the first or last of (B, C, H, W), by height (side 0) or width."""
-    cut = slice(-wide, None) if last else slice(wide)
-    return (slice(None),) * (2 + side) + (cut,)
+_FIRST, _LAST, _ALL = slice(None, _RIM), slice(-_RIM, None), slice(None)
+_SIDES = ((_FIRST, _ALL), (_LAST, _ALL), (_ALL, _FIRST), (_ALL, _LAST))
+
+
+def _times(cut: slice, n: int) -> slice:
+    """A range at one end, `n` times as long."""
+    return slice(*(None if end is None else end * n for end in (cut.start, cut.stop)))
 
 
 def _in_blocks(pixels: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """What computes the coarse network: torch as it is, torch's compiler, ONNX Runtime, OpenVINO.
 
-Each takes (B, 6, h, w) and returns what the network would, to about 1e-5 in float32.
+Each takes (B, 6, h, w) and returns what the network would, to about 1e-5 in float32; hidden
+features perhaps only when they are asked for.
 """
 
 from __future__ import annotations

@@ -26,12 +26,11 @@ from torch.nn import functional as F
 
 from bgm.data.pixels import scale_to_unit
 from bgm.inference.fuse import PackedConvolution, channels_last, fold
-from bgm.inference.windows import cut_windows
-from bgm.networks.refiner import BLOCK, Refiner
+from bgm.inference.windows import AT_ONCE, cut_windows
+from bgm.networks.refiner import BLOCK, HIDDEN_CHANNELS, Refiner
 
 _NEAR = 2  # blocks this near to the border see the padding
-_BLOCKS_AT_ONCE = 16_384  # each takes about 3 kB on its way
-_KNOWN = 36  # channels of hidden features, alpha and residual
+_KNOWN = HIDDEN_CHANNELS + 4  # and alpha and residual
 _PHOTOS = 6
 _WINDOW = 8  # side of a block's window, in pixels
 _COLOUR_FIRST = [1, 2, 3, 0]  # the refiner's order is alpha first, that of pixels alpha last
@@ -142,8 +141,8 @@ class SparseRefiner:
             src: Source, (H, W, 3), contiguous, uint8 or float in [0, 1].
             bgr: Background, likewise.
             known: Hidden features, alpha and residual of the coarse pass, their border repeated
-                once, which is what resizing sees there: (h + 2, w + 2, 36), contiguous. Features
-                are looked at where `reach` says, and have to be finite elsewhere.
+                once, which is what resizing sees there: (h + 2, w + 2, 36), contiguous. Where
+                `reach` does not say so, features are not used, but have to be finite.
             chosen: Blocks to refine, boolean, (H/4, W/4).
             whole: Coarse foreground residual and alpha, in this order, at full resolution,
                 (H, W, 4); the chosen blocks are replaced.
@@ -157,8 +156,8 @@ class SparseRefiner:
         inner[:, :_NEAR] = inner[:, -_NEAR:] = False
         rows, columns = torch.nonzero(inner, as_tuple=True)
         total = torch.zeros(())
-        for start in range(0, len(rows), _BLOCKS_AT_ONCE):
-            part = slice(start, start + _BLOCKS_AT_ONCE)
+        for start in range(0, len(rows), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
             places = rows[part], columns[part]
             refined = self._refine_inner(src, bgr, known, inner.shape, *places)
             tiles[places] = refined

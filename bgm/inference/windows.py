@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+AT_ONCE = 16_384
+"""How many windows of photographs or features are worked on together; each takes about 3 kB."""
+
 
 def cut_windows(image: Tensor, side: int, tops: Tensor, lefts: Tensor) -> Tensor:
     """Windows of `side` pixels of a contiguous (H, W, C), as vectors: (N, side x side x C).

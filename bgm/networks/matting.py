@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from bgm.networks.aspp import ASPP
 from bgm.networks.decoder import Decoder
 from bgm.networks.encoders import create_encoder
-from bgm.networks.refiner import BLOCK, Refiner
+from bgm.networks.refiner import BLOCK, HIDDEN_CHANNELS, Refiner
 
 _ASPP_RATES = [3, 6, 9]
 _ASPP_CHANNELS = 256
-_OUTPUT_CHANNELS = 1 + 3 + 1 + 32  # alpha, foreground residual, error, hidden features
+_OUTPUT_CHANNELS = 1 + 3 + 1 + HIDDEN_CHANNELS  # alpha, foreground residual, error, features
 _LARGEST_DENOMINATOR = 1024
 
 
@@ -65,7 +65,7 @@ class LazyHidden(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of what they are computed from."""
+        """Bytes that they, or what they are computed from, take."""
 
     def everywhere(self) -> Tensor:
         """All of them, (B, 32, H, W)."""
@@ -76,12 +76,12 @@ class LazyHidden(Protocol):
         Args:
             index: Of the image in the batch.
             needed: Where they have to be right, boolean, (H, W).
-            output: Takes them, (H, W, 32); 0 or right elsewhere.
+            output: Takes them, (H, W, 32); elsewhere it is left as it is, or right too.
         """
 
 
 RuntimeOutput = tuple[Tensor, Tensor, Tensor, Tensor | LazyHidden]
-"""The same as `CoarseOutput`, but for features that are not there yet."""
+"""A `CoarseOutput` whose hidden features may still have to be computed."""
 
 Runtime = Callable[[Tensor], RuntimeOutput]
 """Computes the coarse network on (B, 6, H, W)."""
@@ -110,9 +110,13 @@ class CoarseNetwork(nn.Module):
 
     def predict(self, photos: Tensor) -> CoarseOutput:
         """Run the coarse network on source and background, (B, 6, H, W)."""
+        pha, residual, err, hid = self.predict_lazily(photos)
+        return pha, residual, err, hid if isinstance(hid, Tensor) else hid.everywhere()
+
+    def predict_lazily(self, photos: Tensor) -> RuntimeOutput:
+        """The same, but hidden features may still have to be asked for."""
         if self.runtime is not None:
-            pha, residual, err, hid = self.runtime(photos)
-            return pha, residual, err, hid if isinstance(hid, Tensor) else hid.everywhere()
+            return self.runtime(photos)
         return split_output(run_coarse(self.backbone, self.aspp, self.decoder, photos))
 
 
@@ -125,7 +129,7 @@ def run_coarse(backbone: nn.Module, aspp: nn.Module, decoder: nn.Module, photos:
 
 def split_output(output: Tensor) -> CoarseOutput:
     """What the channels that leave the decoder mean, (B, 37, H, W)."""
-    pha, residual, err, hid = torch.split(output, [1, 3, 1, _OUTPUT_CHANNELS - 5], dim=1)
+    pha, residual, err, hid = torch.split(output, [1, 3, 1, HIDDEN_CHANNELS], dim=1)
     return clamp(pha), residual, clamp(err), hid.relu()
 
 

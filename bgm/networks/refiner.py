@@ -21,7 +21,7 @@ BLOCK = 4
 Blocks = tuple[Tensor, ...]
 """Image, row and column of each block."""
 
-_HIDDEN = 32
+HIDDEN_CHANNELS = 32
 _PHOTOS = 6
 _COARSE = 4  # alpha and foreground residual
 
@@ -62,7 +62,7 @@ class Refiner(nn.Module):
         self.full_margin = kernel_size - 1
         self.half_margin = 3 if kernel_size == 3 else 0
 
-        self.conv1 = nn.Conv2d(_HIDDEN + _COARSE + _PHOTOS, 24, kernel_size, bias=False)
+        self.conv1 = nn.Conv2d(HIDDEN_CHANNELS + _COARSE + _PHOTOS, 24, kernel_size, bias=False)
         self.bn1 = nn.BatchNorm2d(24)
         self.conv2 = nn.Conv2d(24, 16, kernel_size, bias=False)
         self.bn2 = nn.BatchNorm2d(16)
