@@ -14,7 +14,7 @@ from bgm import BgmError, MattingBase, MattingRefine
 from bgm.errors import CheckpointError
 from bgm.networks.checkpoints import SHIPPED, find_checkpoint, load_checkpoint, read_state_dict
 
-SHA256 = "3c1e3dfaf7ba23a20123e7503170c0563b26276d0ee3db4de065d3271e608a9a"
+SHA256 = "566dfb9e64d5fd62dcfe6e122034c832e7d6941847e60b87211e11b4930e7282"
 
 
 @pytest.fixture(scope="module")
