@@ -14,7 +14,7 @@ from bgm import BgmError, MattingBase, MattingRefine
 from bgm.errors import CheckpointError
 from bgm.networks.checkpoints import SHIPPED, find_checkpoint, load_checkpoint, read_state_dict
 
-SHA256 = "566dfb9e64d5fd62dcfe6e122034c832e7d6941847e60b87211e11b4930e7282"
+SHA256 = "54a1943fa4c76f381ea3799b54016562b2df435d12e3e8535adda333eee9c1dc"
 
 
 @pytest.fixture(scope="module")
