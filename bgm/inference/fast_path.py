@@ -20,7 +20,7 @@ from bgm.networks import MattingRefine
 from bgm.networks.refiner import HIDDEN_CHANNELS
 
 _ROWS = 32
-_COLOUR_FIRST = [33, 34, 35, 32]  # residual and alpha, which stand behind hidden features
+_COLOUR_FIRST = [HIDDEN_CHANNELS + place for place in (1, 2, 3, 0)]  # alpha is before residual
 
 
 class FastOutput(NamedTuple):

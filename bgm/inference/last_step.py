@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from bgm.inference.fuse import PackedConvolution
-from bgm.inference.windows import AT_ONCE, cut_windows
-from bgm.networks import CoarseOutput, RuntimeOutput, split_output
+from bgm.inference.windows import AT_ONCE, cut_windows, scale_range
+from bgm.networks import RuntimeOutput, split_output
 from bgm.networks.decoder import join
 from bgm.networks.encoders import INPUT_CHANNELS
 from bgm.networks.matting import clamp
@@ -27,6 +27,8 @@ _MANY = 0.4  # share of the blocks from which on it is quicker to compute all
 _ENLARGING = torch.tensor(  # makes four pixels in a row, the middle two of one pixel, from three
     [[0.75, 0.25, 0], [0.25, 0.75, 0], [0, 0.75, 0.25], [0, 0.25, 0.75]], dtype=torch.double
 )
+_FIRST, _LAST, _ALL = slice(None, _RIM), slice(-_RIM, None), slice(None)
+_SIDES = ((_FIRST, _ALL), (_LAST, _ALL), (_ALL, _FIRST), (_ALL, _LAST))  # rows, columns
 
 
 class _Rim(NamedTuple):
@@ -85,15 +87,16 @@ class LastStep:
         pha, residual, err = output[:, :1], output[:, 1:4], output[:, 4:]
         return clamp(pha), residual.contiguous(), clamp(err), _Hidden(self, blocks, rims)
 
-    def undivided(self, blocks: Tensor) -> CoarseOutput:
-        """All of the step, as the decoder does it, of what `_join_blocks` has joined."""
+    def hidden_everywhere(self, blocks: Tensor) -> Tensor:
+        """All hidden features, (B, 32, H, W), of what `_join_blocks` has joined."""
         channels = blocks.shape[3] - 4 * INPUT_CHANNELS
         batch, height, width, _ = blocks.shape
         own = blocks[..., channels:].view(batch, height, width, 2, 2, INPUT_CHANNELS)
         photos = torch.empty(batch, 2 * height, 2 * width, INPUT_CHANNELS)
         _in_blocks(photos).copy_(own)
         half = blocks[..., :channels].contiguous()
-        return split_output(self._convolve(half.permute(0, 3, 1, 2), photos.permute(0, 3, 1, 2)))
+        channels_first = (x.permute(0, 3, 1, 2) for x in (half, photos))
+        return self._convolve(*channels_first)[:, _DENSE:].relu()
 
     def hidden(self, windows: Tensor) -> Tensor:
         """Hidden features of the block amid each 3x3 blocks: (N, 9 x 72) to (N, 2, 2, 32)."""
@@ -110,7 +113,7 @@ class LastStep:
         One image after the other: how strips so narrow are summed up depends on their number.
         """
         strips = [
-            torch.split(image[:, :, _times(rows, n), _times(columns, n)], 1)
+            torch.split(image[:, :, scale_range(rows, n), scale_range(columns, n)], 1)
             for image, n in ((half, 1), (photos, 2))
         ]
         convolved = torch.cat([self._convolve(*one) for one in zip(*strips, strict=True)])
@@ -126,7 +129,7 @@ class _Hidden:
 
     def everywhere(self) -> Tensor:
         """All of them."""
-        return self._step.undivided(self._blocks)[3]
+        return self._step.hidden_everywhere(self._blocks)
 
     def write(self, index: int, needed: Tensor, output: Tensor) -> None:
         """Write at least those of one image that are needed."""
@@ -135,7 +138,8 @@ class _Hidden:
         inner[0] = inner[-1] = inner[:, 0] = inner[:, -1] = False  # these are the rims
         places = torch.nonzero(inner)
         if len(places) > _MANY * inner.numel():
-            output.copy_(self._step.undivided(self._blocks[index][None])[3][0].permute(1, 2, 0))
+            features = self._step.hidden_everywhere(self._blocks[index : index + 1])[0]
+            output.copy_(features.permute(1, 2, 0))
             return
         tiles = _in_blocks(output[None])[0]
         for start in range(0, len(places), AT_ONCE):
@@ -145,15 +149,6 @@ class _Hidden:
         for rim in self._rims:
             features = rim.channels[index, _DENSE:].relu()
             output[rim.rows, rim.columns] = features.permute(1, 2, 0)
-
-
-_FIRST, _LAST, _ALL = slice(None, _RIM), slice(-_RIM, None), slice(None)
-_SIDES = ((_FIRST, _ALL), (_LAST, _ALL), (_ALL, _FIRST), (_ALL, _LAST))
-
-
-def _times(cut: slice, n: int) -> slice:
-    """A range at one end, `n` times as long."""
-    return slice(*(None if end is None else end * n for end in (cut.start, cut.stop)))
 
 
 def _in_blocks(pixels: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from bgm.data.pixels import scale_to_unit
 from bgm.inference.fuse import PackedConvolution, channels_last, fold
-from bgm.inference.windows import AT_ONCE, cut_windows
+from bgm.inference.windows import AT_ONCE, cut_windows, scale_range
 from bgm.networks.refiner import BLOCK, HIDDEN_CHANNELS, Refiner
 
 _NEAR = 2  # blocks this near to the border see the padding
@@ -232,8 +232,8 @@ class SparseRefiner:
             return torch.zeros(())
         own[rim] = False
         down, across = strip
-        pixels = _scale(down, BLOCK, 1), _scale(across, BLOCK, 1)
-        coarse = _scale(down, 2, self._ratio), _scale(across, 2, self._ratio)
+        pixels = scale_range(down, BLOCK), scale_range(across, BLOCK)
+        coarse = scale_range(down, 2, self._ratio), scale_range(across, 2, self._ratio)
         photos = torch.cat([image[pixels].float() for image in (src, bgr)], 2)
         photos = scale_to_unit(photos, src, bgr)
         part = known[coarse].permute(2, 0, 1)[None]
@@ -278,12 +278,6 @@ def _rim(own: torch.Size, grid: torch.Size, strip: tuple[slice, slice]) -> tuple
         else:
             place.append(slice(side - _NEAR, None))
     return place[0], place[1]
-
-
-def _scale(cut: slice, times: int, per: int) -> slice:
-    """A range of blocks as a range of pixels or of coarse pixels."""
-    ends = (None if end is None else end * times // per for end in (cut.start, cut.stop))
-    return slice(*ends)
 
 
 def _bias(convolution: nn.Conv2d) -> Tensor:

@@ -1,4 +1,4 @@
-"""Cuts windows out of pixels, for what is computed in a few places only."""
+"""Parts of pixels, for what is computed in a few places only."""
 
 from __future__ import annotations
 
@@ -19,3 +19,9 @@ def cut_windows(image: Tensor, side: int, tops: Tensor, lefts: Tensor) -> Tensor
     rows = image.as_strided((height * width - side + 1, side * channels), (channels, 1))
     starts = (tops * width + lefts)[:, None] + torch.arange(side) * width
     return rows.index_select(0, starts.view(-1)).view(len(tops), side * side * channels)
+
+
+def scale_range(cut: slice, times: int, per: int = 1) -> slice:
+    """A range of pixels as one of another resolution, `times` / `per` as high; either end open."""
+    ends = (None if end is None else end * times // per for end in (cut.start, cut.stop))
+    return slice(*ends)

@@ -22,6 +22,8 @@ Blocks = tuple[Tensor, ...]
 """Image, row and column of each block."""
 
 HIDDEN_CHANNELS = 32
+"""Hidden features that the coarse network hands to the refiner."""
+
 _PHOTOS = 6
 _COARSE = 4  # alpha and foreground residual
 
