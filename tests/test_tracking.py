@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import struct
 import subprocess
 import sys
@@ -47,10 +48,10 @@ def scan(path: Path):
 
 
 class Stored:
-    """One offline run as W&B stored it."""
+    """The newest offline run as W&B stored it; of two within a second, names do not tell which."""
 
     def __init__(self, root: Path) -> None:
-        *_, self.folder = sorted(root.glob("wandb/offline-run-*"))
+        self.folder = (root / "wandb/latest-run").resolve(strict=True)
         (log,) = self.folder.glob("*.wandb")
         self.records = list(scan(log))
         if not any(record.WhichOneof("record_type") == "exit" for record in self.records):
@@ -205,6 +206,17 @@ def test_a_run_that_goes_on_is_the_same_run(scored, shoot, tmp_path):
     assert all(part.name in command for part in parts)
     scored("data.images=1", "on_existing=overwrite")
     assert Stored(tmp_path / "out").run.run_id != first.run.run_id
+
+
+def test_parts_of_a_run_that_began_within_a_second_are_all_named(tmp_path, caplog):
+    caplog.set_level("INFO", logger="bgm")
+    for _ in range(3):
+        tracker = TRACKERS["wandb"](TrackerSettings())
+        tracker.start(RunInfo(tmp_path, 0, {}, {}, identity="quick"))
+        tracker.finish(Summary("finished", 0))
+    parts = list(tmp_path.glob("wandb/offline-run-*"))
+    assert len(parts) == 3
+    assert set(shlex.split(caplog.messages[-1])) >= set(map(str, parts))
 
 
 @pytest.fixture

@@ -24,13 +24,15 @@ def unsent_parts(folder: Path, identity: str) -> list[Path]:
     """The directories of a run that wait to be sent, the oldest first.
 
     There is one for each time that the run was begun or went on. W&B puts them together if they
-    are sent in one command, or one after the other.
+    are sent in one command, or one after the other. Of two that began within a second, W&B gives
+    the second a name that ends otherwise; the file in it is called after the run all the same.
 
     Args:
         folder: Where W&B keeps its runs.
         identity: The run's.
     """
-    return [part for part in sorted(folder.glob(f"{_OFFLINE}-{identity}")) if not _is_sent(part)]
+    parts = sorted(path.parent for path in folder.glob(f"{_OFFLINE}/run-{identity}.wandb"))
+    return [part for part in parts if not _is_sent(part)]
 
 
 def unsent_runs(folders: Sequence[Path]) -> list[Path]:
