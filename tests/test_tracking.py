@@ -281,6 +281,20 @@ def test_many_runs_are_named_by_patterns(tmp_path, monkeypatch):
     assert b"Would sync 7 run(s)" in shown.stderr
 
 
+def test_what_no_run_needs_is_not_imported_for_it(tmp_path):
+    """W&B looks for tables of pandas in every figure, and at its start for jobs of its own."""
+    code = (
+        "import sys; from pathlib import Path; from bgm.records.record import ImageRecord; "
+        "from bgm.tracking import TRACKERS, RunInfo, TrackerSettings; "
+        "tracker = TRACKERS['wandb'](TrackerSettings()); "
+        "tracker.start(RunInfo(Path(sys.argv[1]), 1, {}, {})); "
+        "tracker.image(ImageRecord('one', scores={'mse': 0.5}), None); "
+        "print(*sorted({'pandas', 'torch', 'wandb.sdk.launch'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], check=True, capture_output=True)
+    assert done.stdout.split() == []
+
+
 def test_offline_nothing_is_sent_not_even_about_w_and_b_itself(server, tmp_path):
     code = (
         "import sys; from pathlib import Path; from bgm.records.summary import Summary; "

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import io
-import struct
 from typing import Any
 
 import cv2
 import numpy as np
-from isal import isal_zlib
 from PIL import Image
 
 from bgm.data.metadata import Metadata
+from bgm.data.png import encode_png
 from bgm.errors import WriteError
 from bgm.layers import LayerSpec, Pixels
 from bgm.outputs.exr import encode_exr
@@ -20,7 +19,6 @@ from bgm.outputs.metadata import (
     STRAIGHT,
     extend_tiff,
     pillow_options,
-    png_chunk,
     png_chunks,
 )
 
@@ -30,9 +28,7 @@ EXTENSIONS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif", "ex
 FASTEST_PNG_LEVELS = 3
 """Up to this level PNG is compressed by ISA-L."""
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER = 33  # bytes of the signature and the first chunk
-_SUB = 1  # of the PNG filters: each byte minus that of the pixel to its left
 _TO_OPENCV = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
 
 
@@ -100,27 +96,3 @@ def _with_pillow(pixels: Pixels, spec: LayerSpec, metadata: Metadata | None) -> 
 
 def _described(pixels: Pixels, spec: LayerSpec) -> str:
     return f"{spec.type} of {pixels.shape[1]}x{pixels.shape[0]}"
-
-
-def encode_png(pixels: Pixels, level: int, chunks: bytes = b"") -> bytes:
-    """Encode PNG with the Sub filter and ISA-L's compression.
-
-    Args:
-        pixels: (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16, RGB(A).
-        level: 0 (fast) to 3 (small).
-        chunks: What stands between the header and the pixels.
-    """
-    height, width = pixels.shape[:2]
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    step = channels * pixels.itemsize
-    big_endian = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder(">"))
-    rows = big_endian.view(np.uint8).reshape(height, width * step)
-    filtered = np.empty((height, 1 + width * step), np.uint8)
-    filtered[:, 0] = _SUB
-    filtered[:, 1 : 1 + step] = rows[:, :step]
-    np.subtract(rows[:, step:], rows[:, :-step], out=filtered[:, 1 + step :])
-    colour_type = {1: 0, 3: 2, 4: 6}[channels]
-    header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, colour_type, 0, 0, 0)
-    data = isal_zlib.compress(filtered, level)
-    start, end = png_chunk(b"IHDR", header), png_chunk(b"IEND", b"")
-    return b"".join((_PNG_SIGNATURE, start, chunks, png_chunk(b"IDAT", data), end))

@@ -6,11 +6,11 @@ import io
 import struct
 from functools import lru_cache
 
-from isal import isal_zlib
 from PIL import Image, ImageCms, TiffImagePlugin
 from PIL.ExifTags import Base
 
 from bgm.data.metadata import Metadata, storable
+from bgm.data.png import png_chunk
 
 PREMULTIPLIED, STRAIGHT = 1, 2
 """What TIFF 6.0 calls the kinds of alpha."""
@@ -28,12 +28,6 @@ def srgb_profile() -> bytes:
     # LittleCMS writes the time of day, which would make two runs differ.
     profile[_PROFILE_DATE] = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
     return bytes(profile)
-
-
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    """One chunk of a PNG file."""
-    check = isal_zlib.crc32(data, isal_zlib.crc32(kind))
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
 
 
 def png_chunks(metadata: Metadata | None) -> bytes:

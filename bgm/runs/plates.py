@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from bgm.data.median import choose_stills, median_plate
+from bgm.data.png import encode_png
 from bgm.errors import DataError
-from bgm.outputs.encode import encode_png
 from bgm.records.atomic import in_words, write_together
 from bgm.records.fingerprints import fingerprint
 from bgm.records.siblings import jobs_beside
 
 log = logging.getLogger(__name__)
 
-_PNG_LEVEL = 1
 
 Stills = list[dict[str, str]]
 """Path and SHA-256 of each picture that a plate was made from."""
@@ -60,7 +59,7 @@ def make_plates(
                 continue
             log.info("%s: median of %d stills", path.relative_to(scratch).as_posix(), len(chosen))
             used = [_identity(still) for still in chosen]
-            _store(path, encode_png(pixels, _PNG_LEVEL, b""), key, used)
+            _store(path, encode_png(pixels), key, used)
         made[str(path)] = used
     return made
 

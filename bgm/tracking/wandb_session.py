@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from bgm.data.png import encode_png
 from bgm.tracking.base import TrackerSettings
 from bgm.tracking.wandb_sync import command, send, unsent_parts, unsent_runs
 
@@ -39,6 +48,8 @@ class WandbSession:
     ) -> None:
         import wandb  # slow to import, and not needed by runs that are not logged to it
 
+        # It would import pandas, where that is installed, to see that no figure is a table of it.
+        wandb.util.pd_available = False
         self.wandb = wandb
         self._sync = settings.sync
         folder = Path(_given("DIR") or folder).absolute()
@@ -47,10 +58,26 @@ class WandbSession:
         try:
             arguments = {**self._arguments(settings, folder, mode), "config": config}
             arguments |= {"id": _given("RUN_ID") or identity, "resume": _given("RESUME") or "allow"}
-            self.run: Any = wandb.init(**arguments)
+            with _no_launch():
+                self.run: Any = wandb.init(**arguments)
         except BaseException:
             self._environment.restore()
             raise
+
+    @contextmanager
+    def pictures(self) -> Iterator[Callable[..., Any]]:
+        """Lends what makes pictures to log: of RGB pixels, (H, W, 3), uint8, and W&B's options.
+
+        They have to be logged before it ends. Made by W&B, a PNG takes forty times as long.
+        """
+        with TemporaryDirectory(prefix="bgm-") as folder:
+
+            def picture(pixels: NDArray[np.uint8], **options: Any) -> Any:
+                path = Path(folder) / f"{uuid.uuid4().hex}.png"
+                path.write_bytes(encode_png(pixels))
+                return self.wandb.Image(str(path), **options)
+
+            yield picture
 
     def finish(self, exit_code: int, jobs: Sequence[Path] = ()) -> None:
         """End the run; if it was kept offline, send it or say how, as the settings want it.
@@ -132,6 +159,26 @@ class _Environment:
         """Leave the places to the next run of the process."""
         for name in self._own:
             os.environ.pop(name, None)
+
+
+@contextmanager
+def _no_launch() -> Iterator[None]:
+    """Spare a run the import of W&B Launch, a quarter of a second of the processor.
+
+    Each run asks it for inputs that the program has staged. Unless it is imported already, there
+    are none; and there is no setting for not asking.
+    """
+    asked = "wandb.sdk.launch.inputs.internal"
+    if asked in sys.modules:
+        yield
+        return
+    stand_in: Any = ModuleType(asked)
+    stand_in.StagedLaunchInputs = lambda: SimpleNamespace(apply=lambda run: None)
+    sys.modules[asked] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules[asked]
 
 
 def _given(name: str) -> str | None:

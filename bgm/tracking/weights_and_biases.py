@@ -62,13 +62,15 @@ class WandbTracker:
         figures: dict[str, Any] = {key: value for key, value in known.items() if value is not None}
         figures["images"] = self._done
         figures["images_per_second"] = self._done / (time.perf_counter() - self._started)
-        if preview is not None:
-            image = self._session.wandb.Image
-            figures["samples"] = image(preview.strip, caption=record.name)
-            figures["mattes"] = image(
+        if preview is None:
+            self._session.run.log(figures)
+            return
+        with self._session.pictures() as picture:
+            figures["samples"] = picture(preview.strip, caption=record.name)
+            figures["mattes"] = picture(
                 preview.photograph, caption=record.name, masks={"alpha": _overlay(preview)}
             )
-        self._session.run.log(figures)
+            self._session.run.log(figures)
 
     def finish(self, summary: Summary) -> None:
         """Log the rest of the table and the summary, and say how the run ended."""

@@ -17,10 +17,10 @@ import numpy as np
 
 from bgm import __version__
 from bgm.config.composing import ComposeConfig, OnExistingSet
+from bgm.data.png import encode_png
 from bgm.data.prefetch import prefetch
 from bgm.data.processors import usable_cpus
 from bgm.errors import ConfigError, DataError, WriteError
-from bgm.outputs.encode import encode_png
 from bgm.records.atomic import write_atomically, write_together
 from bgm.records.lock import DirectoryLock
 from bgm.training.composites import Composer, Sample
@@ -35,7 +35,6 @@ SET_FILE = "set.json"
 
 _PARTS = Sample._fields
 _OF_NO_PIXEL = ("count", "workers", "preview", "on_existing", "output_dir")
-_LEVEL = 1  # of PNG
 _SAID_EVERY = 50
 
 
@@ -145,7 +144,7 @@ class _Set:
 
     def _store(self, planned: Planned) -> None:
         pictures = zip(self._paths(planned), self._make(planned), strict=True)
-        write_together({path: encode_png(pixels.squeeze(), _LEVEL) for path, pixels in pictures})
+        write_together({path: encode_png(pixels.squeeze()) for path, pixels in pictures})
 
     def _paths(self, planned: Planned) -> list[Path]:
         return [self._folder / part / f"{planned.name}.png" for part in _PARTS]

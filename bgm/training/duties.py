@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from bgm.config.training import TrainConfig
+from bgm.data.png import encode_png
 from bgm.records.atomic import write_atomically
 from bgm.training.card import CardFacts, write_card
 from bgm.training.journal import Entry, Journal, read_journal
 from bgm.training.plots import draw_curves
 from bgm.training.result import write_weights
-from bgm.training.sheet import arrange, encode_png, strip
+from bgm.training.sheet import arrange, strip
 from bgm.training.states import STATE_FILE, save_state
 from bgm.training.trackers import TrainingTracker
 from bgm.training.trainer import Trainer

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bgm.data.png import encode_png
 from bgm.records.atomic import write_atomically
 
 log = logging.getLogger(__name__)
@@ -51,11 +52,6 @@ def arrange(strips: Sequence[Pixels], across: int) -> Pixels:
     filled = [*strips, *[blank] * (-len(strips) % across)]
     rows = [np.hstack(filled[start : start + across]) for start in range(0, len(filled), across)]
     return np.vstack(rows)
-
-
-def encode_png(pixels: Pixels) -> bytes:
-    """RGB pixels as a PNG file."""
-    return cv2.imencode(".png", pixels[:, :, ::-1])[1].tobytes()
 
 
 def _tile(picture: Pixels, side: int) -> Pixels:

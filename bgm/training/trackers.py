@@ -61,8 +61,15 @@ class TrainingTracker:
         if self._session is None or not self._pictures:
             return
         first = [kinds.index(kind) for kind in dict.fromkeys(kinds)][: self._pictures]
-        images = [self._session.wandb.Image(strips[i], caption=kinds[i]) for i in first]
-        self._try(self._session.run.log, {"step": step, "mattes": images})
+        chosen = [(strips[i], kinds[i]) for i in first]
+        self._try(self._log_mattes, self._session, chosen, step)
+
+    def _log_mattes(
+        self, session: WandbSession, chosen: Sequence[tuple[Pixels, str]], step: int
+    ) -> None:
+        with session.pictures() as picture:
+            images = [picture(strip, caption=kind) for strip, kind in chosen]
+            session.run.log({"step": step, "mattes": images})
 
     def finish(self, finished: bool) -> None:
         """The training is over, or interrupted."""
