@@ -218,6 +218,18 @@ def test_colour_and_alpha_may_be_files_of_their_own(train, tmp_path):
     assert np.array_equal(*sheets)
 
 
+def test_composites_are_the_same_wherever_the_pictures_lie(train, tmp_path):
+    """Else the validation set of one machine is another's."""
+    assert train("preview=6", "composites.drawn=0", "output_dir=one").code == 0
+    for name, folder in (("a", "z"), ("b", "m"), ("c", "k")):
+        (tmp_path / folder / "cutouts").mkdir(parents=True)
+        (tmp_path / f"cutouts/{name}.png").rename(tmp_path / f"{folder}/cutouts/{name}.png")
+    spread = f"data.foregrounds=[z/cutouts,{tmp_path}/k/cutouts,m/cutouts/*.png]"
+    assert train("preview=6", "composites.drawn=0", spread, "output_dir=two").code == 0
+    sheets = [np.asarray(Image.open(tmp_path / f / "preview.png")) for f in ("one", "two")]
+    assert np.array_equal(*sheets)
+
+
 def test_a_frozen_coarse_part_stays_as_it_is(train, tmp_path):
     assert train("output_dir=base").code == 0
     base = load_file(tmp_path / "base/last/base-mobilenetv2.safetensors")

@@ -52,20 +52,21 @@ def find_sources(wanted: Sequence[str], alphas: str | None = None) -> list[Sourc
             None if the pictures carry their alpha themselves.
 
     Returns:
-        The pictures in an order that does not depend on the file system.
+        The pictures in the order of their names below what was wanted, which depends neither on
+        the file system nor on where the pictures lie: what is made of them is the same anywhere.
 
     Raises:
         DataError: A directory, file or glob names nothing, or a picture has no alpha matte.
     """
     mattes = {} if alphas is None else _by_relative_stem(Path(alphas))
-    found = {}
+    found: dict[Path, tuple[str, Source]] = {}
     for item in wanted:
         for path, relative in _expand(item):
             key = relative.with_suffix("").as_posix()
             if alphas is not None and key not in mattes:
                 raise DataError(f"{path} has no alpha matte {key}.* in {alphas}")
-            found[str(path)] = Source(path, _kind(path), mattes.get(key))
-    return [found[name] for name in sorted(found)]
+            found[path] = key, Source(path, _kind(path), mattes.get(key))
+    return [found[path][1] for path in sorted(found, key=lambda path: (found[path][0], path))]
 
 
 def _expand(item: str) -> list[tuple[Path, Path]]:
