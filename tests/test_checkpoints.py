@@ -14,7 +14,7 @@ from bgm import BgmError, MattingBase, MattingRefine
 from bgm.errors import CheckpointError
 from bgm.networks.checkpoints import SHIPPED, find_checkpoint, load_checkpoint, read_state_dict
 
-SHA256 = "54a1943fa4c76f381ea3799b54016562b2df435d12e3e8535adda333eee9c1dc"
+SHA256 = "fdbc55325f4278de2b6df1b2349ec64e04d1dcaf97c86811103f99db14e87a1f"
 
 
 @pytest.fixture(scope="module")

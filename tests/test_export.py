@@ -72,7 +72,7 @@ def test_a_file_says_what_it_is_and_how_it_compared(exported):
     assert (beside["width"], beside["height"], beside["multiple"]) == (None, None, 4)
     assert beside["refiner"]["refine_mode"] == "sampling"
     assert beside["refiner"]["backbone_scale"] == 0.25
-    assert beside["checkpoint_sha256"].startswith("54a1943fa4c76f38")
+    assert beside["checkpoint_sha256"].startswith("fdbc55325f4278de")
     assert torch.__version__.startswith(beside["versions"]["torch"])
     assert beside["reached"]["blocks"] == 1
     assert 0 < beside["reached"]["alpha"] < 1e-4
