@@ -21,7 +21,6 @@ from bgm.records.siblings import jobs_beside
 
 log = logging.getLogger(__name__)
 
-
 Stills = list[dict[str, str]]
 """Path and SHA-256 of each picture that a plate was made from."""
 

@@ -7,7 +7,6 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-from bgm.data.processors import give_way
 from bgm.records.record import ImageRecord
 from bgm.records.summary import Summary
 from bgm.tracking.base import Preview, RunInfo, Tracker
@@ -43,7 +42,6 @@ class Background:
             self._thread.join()
 
     def _tell(self) -> None:
-        give_way()
         while (news := self._news.get()) is not None:
             tell, what = news
             tell(*what)

@@ -178,7 +178,7 @@ def _no_launch() -> Iterator[None]:
     try:
         yield
     finally:
-        del sys.modules[asked]
+        sys.modules.pop(asked, None)
 
 
 def _given(name: str) -> str | None:
