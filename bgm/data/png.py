@@ -9,6 +9,9 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
+LEVELS = range(4)
+"""What ISA-L can compress by: 0 is fast, 3 small."""
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SUB = 1  # of the filters: each byte minus that of the pixel to its left
 
@@ -18,7 +21,7 @@ def encode_png(pixels: NDArray[Any], level: int = 1, chunks: bytes = b"") -> byt
 
     Args:
         pixels: (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16, RGB(A).
-        level: 0 (fast) to 3 (small).
+        level: One of `LEVELS`.
         chunks: What stands between the header and the pixels.
     """
     height, width = pixels.shape[:2]

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from bgm.data.metadata import Metadata
-from bgm.data.png import encode_png
+from bgm.data.png import LEVELS, encode_png
 from bgm.errors import WriteError
 from bgm.layers import LayerSpec, Pixels
 from bgm.outputs.exr import encode_exr
@@ -24,9 +24,6 @@ from bgm.outputs.metadata import (
 
 EXTENSIONS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif", "exr": ".exr"}
 """File extension of each format."""
-
-FASTEST_PNG_LEVELS = 3
-"""Up to this level PNG is compressed by ISA-L."""
 
 _PNG_HEADER = 33  # bytes of the signature and the first chunk
 _TO_OPENCV = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
@@ -50,7 +47,7 @@ def encode(
     """
     if spec.format == "exr":
         return encode_exr(pixels, spec)
-    if spec.format == "png" and png_level <= FASTEST_PNG_LEVELS:
+    if spec.format == "png" and png_level in LEVELS:
         return encode_png(pixels, png_level, png_chunks(metadata))
     if spec.format == "png":
         options = [cv2.IMWRITE_PNG_COMPRESSION, png_level]

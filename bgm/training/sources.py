@@ -66,7 +66,8 @@ def find_sources(wanted: Sequence[str], alphas: str | None = None) -> list[Sourc
             if alphas is not None and key not in mattes:
                 raise DataError(f"{path} has no alpha matte {key}.* in {alphas}")
             found[path] = key, Source(path, _kind(path), mattes.get(key))
-    return [found[path][1] for path in sorted(found, key=lambda path: (found[path][0], path))]
+    ordered = sorted(found.values(), key=lambda entry: (entry[0], entry[1].path))
+    return [source for _, source in ordered]
 
 
 def _expand(item: str) -> list[tuple[Path, Path]]:
